@@ -1,0 +1,1 @@
+"""OSDHuman: the network, its losses, training and restoration."""

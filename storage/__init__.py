@@ -1,0 +1,1 @@
+"""What is kept, and how: Arrow schemas, Parquet shards, snapshots. Imports nothing else of this project."""

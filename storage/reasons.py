@@ -1,0 +1,113 @@
+"""Why an item was not kept: one enumeration for every stage, each reason with its outcome and its sentence."""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What became of an item that was not kept."""
+
+    REJECTED = "rejected"
+    """The decision is final: the item was read and is not wanted."""
+    FAILED = "failed"
+    """The item could not be read; it is tried again as soon as its file changes."""
+
+
+class Reason(StrEnum):
+    """The stable short string in `rejects.reason` and in every funnel."""
+
+    # ingest
+    BROKEN_RECORD = "broken_record"
+    ANNOTATIONS_CUT = "annotations_cut"
+    DUPLICATE_PHOTO_ID = "duplicate_photo_id"
+    PATH_OUTSIDE_ROOT = "path_outside_root"
+    NO_PERSON = "no_person"
+    UNKNOWN_PHOTO_ID = "unknown_photo_id"
+    INVALID_BOX = "invalid_box"
+    DUPLICATE_BOX = "duplicate_box"
+    # detect
+    NO_PERSON_DETECTED = "no_person_detected"
+    # reading a photo
+    MISSING_FILE = "missing_file"
+    UNREADABLE_FILE = "unreadable_file"
+    EMPTY_FILE = "empty_file"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED_IMAGE = "truncated_image"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    PIXEL_FORMAT = "pixel_format"
+    SIZE_MISMATCH = "size_mismatch"
+    # crop: photos
+    BLURRED_PHOTO = "blurred_photo"
+    NO_BOX_LEFT = "no_box_left"
+    # crop: boxes
+    OUTSIDE_PHOTO = "outside_photo"
+    FLAG_NOT_ALLOWED = "flag_not_allowed"
+    TOO_SMALL = "too_small"
+    ENLARGED_TOO_MUCH = "enlarged_too_much"
+    CROWDED = "crowded"
+    CUT_BY_SQUARE = "cut_by_square"
+    OVERLAPS_CHOSEN = "overlaps_chosen"
+    # score
+    SCORE_NOT_FINITE = "score_not_finite"
+    # select
+    NOT_SCORED = "not_scored"
+    METRIC_LIMIT = "metric_limit"
+    BELOW_TOP_SHARE = "below_top_share"
+    NEAR_DUPLICATE = "near_duplicate"
+
+    @property
+    def outcome(self) -> Outcome:
+        """FAILED for what a repaired file or a new run may mend, REJECTED for what is final."""
+        return Outcome.FAILED if self in _FAILED else Outcome.REJECTED
+
+    @property
+    def sentence(self) -> str:
+        """The reason in words, for people."""
+        return _SENTENCES[self]
+
+
+_FAILED = frozenset(
+    {
+        Reason.ANNOTATIONS_CUT,
+        Reason.MISSING_FILE,
+        Reason.UNREADABLE_FILE,
+        Reason.EMPTY_FILE,
+        Reason.NOT_AN_IMAGE,
+        Reason.TRUNCATED_IMAGE,
+        Reason.SCORE_NOT_FINITE,
+        Reason.NOT_SCORED,
+    }
+)
+
+_SENTENCES = {
+    Reason.BROKEN_RECORD: "a line or record of the annotations cannot be read",
+    Reason.ANNOTATIONS_CUT: "the annotation file ends before this photo's boxes",
+    Reason.DUPLICATE_PHOTO_ID: "another photo of the source has the same id",
+    Reason.PATH_OUTSIDE_ROOT: "the file name leads out of the photo folder",
+    Reason.NO_PERSON: "the annotations name no person in the photo",
+    Reason.UNKNOWN_PHOTO_ID: "the box belongs to a photo that the source does not list",
+    Reason.INVALID_BOX: "the coordinates are not finite or enclose nothing",
+    Reason.DUPLICATE_BOX: "another box of the photo has the same coordinates",
+    Reason.NO_PERSON_DETECTED: "the detector finds no person in the photo",
+    Reason.MISSING_FILE: "the photo is not there",
+    Reason.UNREADABLE_FILE: "the operating system refuses to read the photo",
+    Reason.EMPTY_FILE: "the photo's file is empty",
+    Reason.NOT_AN_IMAGE: "the file is not a JPEG, PNG or WebP image",
+    Reason.TRUNCATED_IMAGE: "the image data is incomplete or damaged",
+    Reason.TOO_MANY_PIXELS: "the header announces more pixels than allowed",
+    Reason.PIXEL_FORMAT: "the pixel format is not among the allowed ones",
+    Reason.SIZE_MISMATCH: "the photo has another size than its annotation says",
+    Reason.BLURRED_PHOTO: "the Laplacian variance of the whole photo is too low",
+    Reason.NO_BOX_LEFT: "no person box of the photo can be used",
+    Reason.OUTSIDE_PHOTO: "the box lies outside the photo",
+    Reason.FLAG_NOT_ALLOWED: "the annotation marks the box as something other than one real person",
+    Reason.TOO_SMALL: "the longer side of the box is too short",
+    Reason.ENLARGED_TOO_MUCH: "the crop would have to be enlarged too much",
+    Reason.CROWDED: "other people cover too much of the box",
+    Reason.CUT_BY_SQUARE: "too little of the box fits into a square inside the photo",
+    Reason.OVERLAPS_CHOSEN: "the square overlaps one that lies closer to the photo's centre",
+    Reason.SCORE_NOT_FINITE: "a quality metric gave no finite value",
+    Reason.NOT_SCORED: "a quality metric is missing",
+    Reason.METRIC_LIMIT: "a quality metric is beyond its limit",
+    Reason.BELOW_TOP_SHARE: "the combined score is not within the top share",
+    Reason.NEAR_DUPLICATE: "a better crop shows the same",
+}

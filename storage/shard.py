@@ -64,6 +64,10 @@ class Shard:
     def report(self) -> StageReport:
         return StageReport.model_validate(self.manifest()["report"])
 
+    def num_rows(self, table: str) -> int:
+        """Rows of a finished table."""
+        return int(self.manifest()["tables"][table]["rows"])
+
     def digest_of(self, table: str) -> str:
         """Digest of a finished table's bytes: what a later stage puts into its own key."""
         return self.manifest()["tables"][table]["digest"]
@@ -79,6 +83,20 @@ class Shard:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):
                 yield from parquet.read_row_group(group, columns=columns).to_batches()
+
+    def take(self, table: str, indices: list[int], columns: list[str]) -> list[Row]:
+        """Rows by their position, in ascending order; reads no other row groups than theirs."""
+        rows: list[Row] = []
+        with self.store.filesystem.open_input_file(self.store.full(self.table(table))) as file:
+            parquet = pq.ParquetFile(file)
+            start = 0
+            for group in range(parquet.num_row_groups):
+                end = start + parquet.metadata.row_group(group).num_rows
+                inside = [i - start for i in sorted(indices) if start <= i < end]
+                if inside:
+                    rows += parquet.read_row_group(group, columns=columns).take(inside).to_pylist()
+                start = end
+        return rows
 
 
 class _DigestingFile(io.RawIOBase):

@@ -1,13 +1,15 @@
 """What every source has in common, whatever its format."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import DirectoryPath, StringConstraints
 
+from storage.digest import sha256_of_file
 from storage.frozen import Frozen
-from tasks.sources.records import Record
+from tasks.sources.records import Records
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
@@ -29,6 +31,29 @@ class Source(Frozen):
         """Every file whose content decides what `read` yields."""
         raise NotImplementedError
 
-    def read(self) -> Iterator[Record]:
-        """Every photo and person box, streaming; what cannot be read is yielded as Unread, never raised."""
+    def read(self, scratch: Path) -> Iterator[Records]:
+        """Every photo and person box, streaming; what cannot be read is yielded as Unread, never raised.
+
+        Args:
+            scratch: an empty folder in which a reader may sort on disk; the caller removes it.
+
+        Raises:
+            ValueError: the annotations as a whole are not of this format.
+        """
         raise NotImplementedError
+
+    def content(self) -> Any:  # noqa: ANN401 - any JSON-like value
+        """What decides the result of `read`, wherever it lies: options, names and digests of the annotation files."""
+        options = {name: value for name, value in self if not isinstance(value, Path)}
+        return options, [(path.name, _sha256_of(path)) for path in self.annotation_files()]
+
+
+def _sha256_of(path: Path) -> str:
+    facts = path.stat()
+    return _cached_sha256(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=None)
+def _cached_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """A run asks several times, and gigabytes take seconds: once per process is enough while the file stays as it is."""
+    return sha256_of_file(path)

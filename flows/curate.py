@@ -1,0 +1,55 @@
+"""The flow `curate`: ingest, detect, crop, score, select, publish, each stage as one Prefect task over its shards.
+
+A Prefect task is a whole stage and not a shard: its cost would be paid per shard otherwise, and worker processes would
+have to import Prefect. The shards run in worker processes that know nothing of it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from rich.console import Console
+
+from flows.config import CurateConfig
+from flows.pipeline import Curated, Step, curate_with
+from flows.progress import progress_bar
+from flows.root_lock import root_lock
+from flows.workers import run_jobs
+from storage.store import Store
+
+console = Console(stderr=True)
+
+
+# The shards on disk say what is done; a second memory of it in Prefect's cache could only be wrong.
+@task(task_run_name="{stage}", cache_policy=NO_CACHE)
+def run_stage(stage: str, call: Callable[[], list[Any]]) -> list[Any]:
+    """One stage of the pipeline over all its shards."""
+    return call()
+
+
+def _run_name() -> str:
+    from prefect.runtime import flow_run
+
+    config = flow_run.parameters["config"]
+    return f"curate {config.name} {'+'.join(source.name for source in config.sources)}"
+
+
+@flow(name="curate", flow_run_name=_run_name)
+def curate(config: CurateConfig) -> Curated:
+    """Annotated photos in, an explained snapshot of person crops out; what is done already is not done again."""
+
+    def run(stage: str, steps: Sequence[Step]) -> list[Any]:
+        jobs = [step.job for step in steps if not step.done]
+        if not jobs:
+            return []
+        num_items = sum(job.num_items for job in jobs) or None
+
+        def call() -> list[Any]:
+            with progress_bar(console, stage, num_items) as advance:
+                return run_jobs(jobs, config.workers, advance)
+
+        return run_stage(stage, call)
+
+    with root_lock(Store(config.root)):
+        return curate_with(run, config)

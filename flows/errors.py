@@ -1,0 +1,25 @@
+"""What can go wrong without a bug: told in one sentence and by the exit code, never by a traceback."""
+
+from flows.config import ConfigError
+from flows.pipeline import TooManyFailuresError
+from flows.root_lock import RootInUseError
+from flows.workers import WorkerKilledError
+from tasks.weights import WeightsUnavailableError
+
+_EXIT_CODES: dict[type[BaseException], int] = {
+    ConfigError: 2,
+    ValueError: 2,  # annotations of another format, a snapshot that is none
+    FileNotFoundError: 2,
+    WeightsUnavailableError: 3,
+    TooManyFailuresError: 4,
+    WorkerKilledError: 5,
+    RootInUseError: 6,
+    OSError: 7,  # the disk is full, the network is away
+}
+
+EXPECTED = tuple(_EXIT_CODES)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of an expected error."""
+    return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))

@@ -1,0 +1,318 @@
+"""The stages of HQ-ACF in their order: which shards each of them needs, and which of these are still to be made.
+
+Every stage names its shards after what they depend on, so walking through the stages tells what is done. The same
+walk serves two callers: the flow, which makes what is missing, and the quick look that finds nothing to do.
+"""
+
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flows.config import CurateConfig
+from flows.workers import Job
+from storage.digest import canonical_json, sha256_of_file
+from storage.report import ItemCounts, StageReport, checked
+from storage.shard import Shard
+from storage.snapshot import Snapshot
+from storage.store import Store
+from tasks.choose import CropConfig
+from tasks.crop import crop_key, crop_shard
+from tasks.detect import detect_key, detect_shard
+from tasks.ingest import ingest_source, ingested_shards
+from tasks.iqa import check_metric, lower_is_better
+from tasks.person_detector import check_weights
+from tasks.photo import PhotoConfig
+from tasks.publish import commit_snapshot, plan_snapshot, write_part
+from tasks.score import score_key, score_shard
+from tasks.select import ScoredShard, select, selected_shards
+from tasks.sources.base import Source
+from tasks.unread_files import any_changed
+
+THREADS = 1
+"""CPU threads of a network in a worker process: there are as many processes as cores."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One job of a stage, and whether its output is there already."""
+
+    job: Job
+    done: bool
+
+
+RunStage = Callable[[str, Sequence[Step]], list[Any]]
+"""Makes what is not done of a stage; returns the results of the jobs that it ran."""
+
+
+class TooManyFailuresError(Exception):
+    """So many photos could not be read that the dataset would not be what was asked for."""
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What a run ended with."""
+
+    snapshot: Snapshot
+    reports: list[StageReport]
+    stages: dict[str, list[Shard]]  # every shard that the run stands on, by stage
+
+
+def curate_with(run: RunStage, config: CurateConfig) -> Curated:
+    """Walk through all stages, letting `run` make what is missing.
+
+    Raises:
+        TooManyFailuresError: more than `max_failed_share` of a source's photos failed.
+    """
+    store = Store(config.root)
+    books = Books(store, config.name)
+    weights = _weights(run, store, config)
+    ingested = _ingest(run, store, config)
+    books.enter(ingested)
+    boxed = _detect(run, store, config, ingested, weights)
+    books.enter({name: shards for name, shards in boxed.items() if shards is not ingested[name]})
+    cropped = _crop(run, store, config, boxed)
+    books.enter(cropped)
+    books.stop_at_too_many_failures(config.max_failed_share)
+    scored = _score(run, store, config, cropped, weights)
+    for metric in config.score.metrics:
+        books.enter({name: [s.scores[metric] for s in scored if s.crops.source == name] for name in cropped})
+    selection = _select(run, store, config, scored)
+    books.enter({shard.source: [shard] for shard in selection})
+    snapshot = _publish(run, store, config, scored, selection, books.reports, weights)
+    books.close(snapshot)
+    return Curated(snapshot, books.reports, books.stages)
+
+
+class Books:
+    """The reports of a run so far, kept under the root so that `persona funnel` can show them again."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self._name = store, name
+        self.reports: list[StageReport] = []
+        self.stages: dict[str, list[Shard]] = {}
+
+    def enter(self, shards_of: dict[str, list[Shard]]) -> None:
+        """Add up the shards of a stage, source by source."""
+        for shards in shards_of.values():
+            if shards:
+                self.stages.setdefault(shards[0].stage, []).extend(shards)
+                first, *rest = (shard.report() for shard in shards)
+                self.reports.append(checked(sum(rest, start=first)))
+        self._write(None)
+
+    def stop_at_too_many_failures(self, max_share: float) -> None:
+        """Raise if more than `max_share` of any source's photos failed in the stages so far."""
+        for source in dict.fromkeys(report.source for report in self.reports):
+            photos = [r.counts["photo"] for r in self.reports if r.source == source and "photo" in r.counts]
+            num_in, num_failed = photos[0].num_in, sum(counts.num_failed for counts in photos)
+            if num_failed > max_share * num_in:
+                reasons = sum(photos[1:], start=photos[0]).failed
+                most = max(reasons, key=lambda reason: reasons[reason])
+                raise TooManyFailuresError(
+                    f"source {source}: {num_failed} of {num_in} photos failed, and max_failed_share is {max_share:g}"
+                    f"; most often {most.sentence} ({reasons[most]}); mend them and run again, or raise the limit"
+                )
+
+    def close(self, snapshot: Snapshot) -> None:
+        """Note the snapshot that the run ended with, after its rows were held against what was selected."""
+        num_in = sum(report.counts["crop"].num_kept for report in self.reports if report.stage == "select")
+        num_kept = sum(file["rows"] or 0 for file in snapshot.manifest()["files"])
+        counts = ItemCounts(num_in=num_in, num_kept=num_kept)
+        self.reports.append(checked(StageReport(stage="publish", source="(all)", counts={"crop": counts})))
+        self._write(snapshot.path)
+
+    def _write(self, snapshot_path: str | None) -> None:
+        books = {"name": self._name, "snapshot": snapshot_path, "reports": self.reports}
+        self._store.write_text(books_path(self._name), canonical_json(books))
+
+
+def books_path(name: str) -> str:
+    """Where the books of the dataset `name` are kept under its root."""
+    return f"books/{name}.json"
+
+
+Weights = dict[str, dict[str, str]]
+"""What uses them ("detector" or a metric) → weights file → SHA-256."""
+
+_WEIGHTS = "weights.json"
+
+
+def _weights(run: RunStage, store: Store, config: CurateConfig) -> Weights:
+    """Hashes of every network's weights, after each was loaded once: a missing one is told before any photo is read."""
+    jobs = {metric: Job(check_metric, (metric,), 1) for metric in config.score.metrics}
+    if any(source.boxes_from == "detector" for source in config.sources):
+        jobs[_detector(config)] = Job(check_weights, (config.detect,), 1)
+    known: Weights = store.read_json(_WEIGHTS) if store.exists(_WEIGHTS) else {}
+    missing = [user for user in jobs if user not in known]
+    found = run("weights", [Step(job, user in known) for user, job in jobs.items()])
+    if missing:
+        known |= dict(zip(missing, found, strict=True))
+        store.write_text(_WEIGHTS, canonical_json(known))
+    return {user: known[user] for user in jobs}
+
+
+def _detector(config: CurateConfig) -> str:
+    """Names the detector's weights; a local file by its content, so that an exchanged one is another."""
+    path = Path(config.detect.weights)
+    return f"detector {sha256_of_file(path) if path.is_file() else config.detect.weights}"
+
+
+def _ingest(run: RunStage, store: Store, config: CurateConfig) -> dict[str, list[Shard]]:
+    def ready() -> dict[str, list[Shard] | None]:
+        return {s.name: ingested_shards(store, s, config.photos_per_shard) for s in config.sources}
+
+    done = ready()
+    run(
+        "ingest",
+        [
+            Step(
+                Job(ingest_source, (store, source, config.photos_per_shard), reports_progress=True),
+                done[source.name] is not None,
+            )
+            for source in config.sources
+        ],
+    )
+    return {name: shards or [] for name, shards in ready().items()}
+
+
+Planned = list[tuple[Shard, Step]]
+"""The shards of a stage for one source, each with the step that makes it."""
+
+
+def _detect(
+    run: RunStage, store: Store, config: CurateConfig, ingested: dict[str, list[Shard]], weights: Weights
+) -> dict[str, list[Shard]]:
+    """Shards of photos with boxes: ingest's own where people drew the boxes, detect's where there were none."""
+    planned: dict[str, Planned] = {}
+    for source in config.sources:
+        if source.boxes_from == "detector":
+            planned[source.name] = []
+            for photos in ingested[source.name]:
+                key = detect_key(photos, source, config.detect, config.photo, weights[_detector(config)])
+                out = Shard(store, "detect", source.name, photos.number, key)
+                job = Job(
+                    detect_shard, (photos, out, source, config.detect, config.photo, THREADS), photos.num_rows("photos")
+                )
+                planned[source.name].append((out, Step(job, _is_current(out, source))))
+    return ingested | _run_planned(run, "detect", planned)
+
+
+def _crop(run: RunStage, store: Store, config: CurateConfig, boxed: dict[str, list[Shard]]) -> dict[str, list[Shard]]:
+    planned = {s.name: plan_crop(store, s, boxed[s.name], config.crop, config.photo) for s in config.sources}
+    return _run_planned(run, "crop", planned)
+
+
+def plan_crop(
+    store: Store, source: Source, boxed: list[Shard], config: CropConfig, photo_config: PhotoConfig
+) -> Planned:
+    """The crop shards that belong to a source's shards of photos and boxes."""
+    planned: Planned = []
+    for boxes in boxed:
+        out = Shard(store, "crop", source.name, boxes.number, crop_key(boxes, source, config, photo_config))
+        job = Job(crop_shard, (boxes, out, source, config, photo_config), boxes.num_rows("photos"))
+        planned.append((out, Step(job, _is_current(out, source))))
+    return planned
+
+
+def _run_planned(run: RunStage, stage: str, planned: dict[str, Planned]) -> dict[str, list[Shard]]:
+    """All sources of a stage at once, so that no worker waits for another source."""
+    steps = [step for source in planned.values() for _, step in source]
+    if steps:
+        run(stage, steps)
+    return {name: [shard for shard, _ in source] for name, source in planned.items()}
+
+
+def _is_current(shard: Shard, source: Source) -> bool:
+    """The shard is done, and no photo that failed in it has been mended since."""
+    return shard.is_done() and not any_changed(source.photos, shard.manifest()["unread_files"])
+
+
+def _score(
+    run: RunStage, store: Store, config: CurateConfig, cropped: dict[str, list[Shard]], weights: Weights
+) -> list[ScoredShard]:
+    steps: list[Step] = []
+    scored: list[ScoredShard] = []
+    for name, shards in cropped.items():
+        for crops in shards:
+            outs = {
+                metric: Shard(store, f"score/{metric}", name, crops.number, score_key(crops, metric, weights[metric]))
+                for metric in config.score.metrics
+            }
+            missing = {metric: out for metric, out in outs.items() if not out.is_done()}
+            job = Job(score_shard, (crops, missing, config.score, THREADS), crops.num_rows("crops"))
+            scored.append(ScoredShard(crops, outs))
+            steps.append(Step(job, not missing))
+    run("score", steps)
+    return scored
+
+
+def _select(run: RunStage, store: Store, config: CurateConfig, scored: list[ScoredShard]) -> list[Shard]:
+    directions = {metric: lower_is_better(metric) for metric in config.score.metrics}
+    selection = selected_shards(store, scored, directions, config.select)
+    job = Job(select, (store, scored, directions, config.select))
+    run("select", [Step(job, all(shard.is_done() for shard in selection))])
+    return selection
+
+
+def _publish(
+    run: RunStage,
+    store: Store,
+    config: CurateConfig,
+    scored: list[ScoredShard],
+    selection: list[Shard],
+    reports: list[StageReport],
+    weights: Weights,
+) -> Snapshot:
+    plan = plan_snapshot(
+        store,
+        config.name,
+        scored,
+        selection,
+        config=config.publish,
+        config_dump=config.model_dump(mode="json", exclude={"root", "workers", "max_failed_share"}),
+        reports=reports,
+        weights={file: sha256 for files in weights.values() for file, sha256 in files.items()},
+    )
+    done = plan.snapshot.is_committed()
+    facts = run(
+        "publish", [Step(Job(write_part, (part,), part.num_rows, reports_progress=True), done) for part in plan.parts]
+    )
+    run("manifest", [Step(Job(commit_snapshot, (plan, facts, code_version()), 1), done)])
+    return plan.snapshot
+
+
+def code_version() -> str:
+    """The package's version and, in a checkout, the commit; `+changed` where files differ from it."""
+    number = version("personaforge")
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changed"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return number
+    return f"{number} {described.stdout.strip()}"
+
+
+class _WorkLeftError(Exception):
+    pass
+
+
+def already_curated(config: CurateConfig) -> Curated | None:
+    """What `curate` would end with, if there is nothing left to do; found from file names, without Prefect's server."""
+
+    def refuse(stage: str, steps: Sequence[Step]) -> list[Any]:
+        if not all(step.done for step in steps):
+            raise _WorkLeftError(stage)
+        return []
+
+    try:
+        return curate_with(refuse, config)
+    except _WorkLeftError:
+        return None

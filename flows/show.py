@@ -1,0 +1,83 @@
+"""What the command line shows: funnels, a contact sheet, the snapshot, what other limits would yield."""
+
+import sys
+import time
+
+import numpy as np
+from rich.console import Console
+
+from dashboards.contact_sheet import contact_sheet
+from dashboards.funnel import funnel_table
+from flows.config import ConfigError, CurateConfig
+from flows.pipeline import Curated, already_curated, books_path
+from storage.report import StageReport
+from storage.store import Store
+from tasks.photo import load_photo
+from tasks.unusable import Unusable
+
+console = Console(width=None if sys.stdout.isatty() else 110)  # a pipe has no width of its own
+SHEET = "contact-sheets"
+
+
+def curate_and_show(config: CurateConfig) -> int:
+    """Run `curate`, or find that there is nothing to do; print the funnel and where to look next."""
+    start = time.perf_counter()
+    curated = already_curated(config)
+    if curated is None:
+        from flows.curate import curate  # Prefect takes seconds to import: only where there is work
+
+        try:
+            curated = curate(config)
+        finally:
+            show_funnel(Store(config.root), config.name)
+        sheet = save_contact_sheet(config, curated)
+        console.print(f"Contact sheet: {sheet}", soft_wrap=True)
+    else:
+        show_funnel(Store(config.root), config.name)
+        console.print(f"Nothing to do: all of this was done before (found in {time.perf_counter() - start:.1f} s).")
+    console.print(f"Snapshot: {Store(config.root).full(curated.snapshot.path)}", soft_wrap=True)
+    return 0
+
+
+def show_funnel(store: Store, name: str) -> None:
+    """Print the funnel of a dataset as far as its last run came."""
+    if store.exists(books_path(name)):
+        books = store.read_json(books_path(name))
+        reports = [StageReport.model_validate(report) for report in books["reports"]]
+        console.print(funnel_table(reports, name))
+
+
+def show_funnels(root: str) -> int:
+    """Print the funnel of every dataset under a root.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    store = Store(root)
+    names = [path.removeprefix("books/").removesuffix(".json") for path in store.files("books")]
+    if not names:
+        raise ConfigError(f"there is no run under {root}: give the root of a configuration that was curated")
+    for name in names:
+        show_funnel(store, name)
+    return 0
+
+
+def save_contact_sheet(config: CurateConfig, curated: Curated) -> str:
+    """Draw the contact sheet of a run; returns where it lies."""
+    sources = {source.name: source for source in config.sources}
+
+    def load(source_name: str, path: str) -> np.ndarray | None:
+        source = sources[source_name]
+        pixels = load_photo(source.photos, path, config.photo, source.exif_orientation == "apply")
+        return None if isinstance(pixels, Unusable) else pixels
+
+    stages = curated.stages
+    with_rejects = [shard for stage, shards in stages.items() if stage != "select" for shard in shards]
+    title = (
+        f"{config.name}: {sum(r.counts['crop'].num_kept for r in curated.reports if r.stage == 'select')} crops chosen"
+    )
+    sheet = contact_sheet(title, stages["select"], stages["crop"], with_rejects, load)
+    store, path = Store(config.root), f"{SHEET}/{config.name}.png"
+    with store.new_file(path) as aside:
+        sheet.save(aside, "PNG")
+    return store.full(path)

@@ -1,0 +1,105 @@
+"""Shards in worker processes of this machine: each takes a shard, writes its own Parquet and returns its counts."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.sharedctypes import Synchronized
+from typing import Any
+
+POLL_S = 0.5
+
+
+class WorkerKilledError(Exception):
+    """A worker process ended without a word; what was finished stays, and the same command goes on from there."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A call that some worker process makes; everything in it can be pickled."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    num_items: int = 0  # what the progress bar counts
+    reports_progress: bool = False  # the function takes `on_progress` and tells it of every few items by itself
+
+
+def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int], None]) -> list[Any]:
+    """The results of all jobs, in the order of `jobs`.
+
+    Args:
+        jobs: independent of each other.
+        num_workers: processes; each keeps to one thread.
+        on_progress: told how many items were finished since it was last called.
+
+    Raises:
+        WorkerKilledError: a process was killed from outside.
+    """
+    if not jobs:
+        return []
+    context = multiprocessing.get_context("spawn")  # forking after torch or Arrow started threads can deadlock
+    ticks: Synchronized[int] = context.Value("q", 0)
+    results: list[Any] = [None] * len(jobs)
+    with ProcessPoolExecutor(min(num_workers, len(jobs)), context, _start_worker, (ticks,)) as pool:
+        running: dict[Future[Any], int] = {pool.submit(_call, job): i for i, job in enumerate(jobs)}
+        seen = 0
+        try:
+            while running:
+                done, _ = wait(running, POLL_S, FIRST_COMPLETED)
+                finished = 0
+                for future in done:
+                    i = running.pop(future)
+                    results[i] = future.result()
+                    finished += 0 if jobs[i].reports_progress else jobs[i].num_items
+                told = ticks.value
+                if finished or told > seen:
+                    on_progress(finished + told - seen)
+                seen = told
+        except BrokenProcessPool as error:
+            raise WorkerKilledError(
+                "a worker process was killed, by hand or for want of memory; run the same command again to go on"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return results
+
+
+_ticks: "Synchronized[int] | None" = None
+
+
+def _call(job: Job) -> Any:  # noqa: ANN401 - whatever the function returns
+    return job.function(*job.arguments, **({"on_progress": _tick} if job.reports_progress else {}))
+
+
+def _tick(num_items: int) -> None:
+    if _ticks is not None:
+        with _ticks.get_lock():
+            _ticks.value += num_items
+
+
+def _start_worker(ticks: "Synchronized[int]") -> None:
+    global _ticks
+    _ticks = ticks
+    # As many processes as cores are running already: a second thread in each would only make them wait.
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+    import cv2
+    import pyarrow as pa
+
+    cv2.setNumThreads(1)
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker must not outlive a killed main process and write beside its successor."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

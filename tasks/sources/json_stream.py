@@ -1,0 +1,178 @@
+"""A JSON object with long arrays (COCO's shape), item by item in one pass, in memory that does not grow with the file.
+
+The standard library's scanner does the parsing, one item at a time out of a buffer. Against an event parser such as
+ijson it takes NaN and Infinity, which Python writes and JSON forbids, gives every item before the place where a file
+is cut, and needs one pass for all arrays instead of one each.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+READ_BYTES = 1 << 20
+MAX_ITEM_CHARS = 1 << 25
+"""No item of an annotation file is longer (COCO's longest are 1 MB); text that long without an end is broken."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_AFTER_ITEM = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
+_scan = json.JSONDecoder().scan_once
+
+
+class CutError(Exception):
+    """The file ends, or stops being JSON, before its last bracket; the message says where."""
+
+
+def items_of_arrays(path: Path) -> Iterator[tuple[str, Any]]:
+    """(key, item) for every item of every array in the file's top-level object, then (key, None) where it ends.
+
+    Values that are no arrays are passed over.
+
+    Raises:
+        ValueError: the file holds something other than a JSON object.
+        CutError: after every item in front of the cut was given.
+    """
+    with path.open("rb") as file:
+        window = _Window(file, path)
+        first = window.next_char()
+        if first and first != "{":
+            raise ValueError(f"{path} is no JSON object: it starts with {first!r}")
+        window.at += 1
+        if window.next_char() == "}":
+            return
+        while window.next_char() == '"':
+            key = window.value(":")
+            if window.next_char() != "[":
+                window.value(",}")
+            else:
+                window.at += 1
+                yield from ((key, item) for item in window.items(key))
+                yield key, None
+                window.expect(",}")
+            if window.last == "}":
+                return
+        raise window.cut("between two keys")
+
+
+def find_records(path: Path, key: str) -> list[dict[str, Any]] | None:
+    """The first array of objects with an id that stands under `key` anywhere in the file, or None.
+
+    COCO's short tables stand behind its long ones, so they have to be known before the one pass over the file meets
+    them. This looks for the key's letters, much faster than a parser; the caller checks against what it meets.
+    """
+    pattern = re.compile(rb'"' + key.encode() + rb'"[ \t\n\r]*:[ \t\n\r]*(?=\[)')
+    with path.open("rb") as file:
+        for offset in _offsets(file, pattern):
+            file.seek(offset)
+            try:
+                value = _Window(file, path).value(",}")
+            except CutError:
+                continue
+            if isinstance(value, list) and all(isinstance(v, dict) and "id" in v for v in value):
+                return value
+    return None
+
+
+def _offsets(file: BinaryIO, pattern: re.Pattern[bytes]) -> Iterator[int]:
+    """Where the matches of a short pattern end in a file."""
+    tail, base = b"", 0
+    while True:
+        file.seek(base + len(tail))
+        data = file.read(4 * READ_BYTES)
+        if not data:
+            return
+        joined = tail + data
+        yield from (base + match.end() for match in pattern.finditer(joined))
+        tail = joined[-100:]  # a match across two reads is found with the second
+        base += len(joined) - len(tail)
+
+
+class _Window:
+    """The part of a text file around the reading position."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")(errors="replace").decode
+        self._at_end = False
+        self.text, self.at = "", 0
+        self.last = ""
+        """The separator that `value` or `expect` met."""
+
+    def grow(self) -> bool:
+        """Drop what was read and add a piece; False where there is no more, or where more would not help."""
+        if self._at_end or len(self.text) - self.at > MAX_ITEM_CHARS:
+            return False
+        data = self._file.read(READ_BYTES)
+        self._at_end = not data
+        self.text = self.text[self.at :] + self._decode(data, self._at_end)
+        self.at = 0
+        return True
+
+    def next_char(self) -> str:
+        """The next character that is no white space, empty at the end; the position moves there."""
+        while True:
+            match = _SPACE.match(self.text, self.at)
+            assert match
+            self.at = match.end()
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self.grow():
+                return ""
+
+    def expect(self, separators: str) -> None:
+        """Step over the next character, which is one of `separators`."""
+        self.last = self.next_char()
+        if not self.last or self.last not in separators:
+            raise self.cut("after a value")
+        self.at += 1
+
+    def value(self, separators: str) -> Any:  # noqa: ANN401 - any JSON value
+        """The value at this position and the separator behind it."""
+        self.next_char()
+        while True:
+            try:
+                value, end = _scan(self.text, self.at)
+                if end < len(self.text) or self._at_end:  # else a number might go on
+                    break
+            except (StopIteration, ValueError, RecursionError):
+                pass
+            if not self.grow():
+                raise self.cut("in a value")
+        self.at = end
+        self.expect(separators)
+        return value
+
+    def items(self, key: str) -> Iterator[Any]:
+        """The items of an array; the position is behind its opening bracket."""
+        if self.next_char() == "]":
+            self.at += 1
+            return
+        num = 0
+        text, at = self.text, self.at
+        while True:
+            try:
+                item, end = _scan(text, at)
+                after = _AFTER_ITEM.match(text, end)
+            except (StopIteration, ValueError, RecursionError):
+                after = None
+            if after is None or (after.end() == len(text) and after[1] == ","):
+                self.at = at
+                if self.grow():
+                    text, at = self.text, self.at
+                    continue
+                if after is None:
+                    raise self.cut(f"in {key}, behind {num} complete ones")
+            num += 1
+            at = after.end()
+            yield item
+            if after[1] == "]":
+                self.at = at
+                return
+
+    def cut(self, where: str) -> CutError:
+        """What is wrong at this position."""
+        rest = self.text[self.at :]
+        at_byte = self._file.tell() - len(rest.encode("utf-8", "replace"))
+        return CutError(f"{self._path.name} cannot be read from byte {at_byte} on, {where}")

@@ -1,0 +1,339 @@
+"""Open Images V4 to V7: CSV files of normalised boxes, of classes and, optionally, of licences and authors.
+
+Format: https://storage.googleapis.com/openimages/web/download_v7.html. Coordinates are shares of the photo's width
+and height, which the CSV files do not name: they come from the photo's own header. Flags are 1, 0 or -1 = unknown.
+`Confidence` is a dummy that is always 1, the columns `XClick…` of V6 are the four clicked points: neither is read.
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import FilePath
+
+from storage.reasons import Reason
+from storage.schema import BOXES, PHOTOS
+from tasks.photo import read_file
+from tasks.photo_header import HeaderTooShortError, NotAnImageError, read_header
+from tasks.scratch_database import scratch_database
+from tasks.sources.base import Source
+from tasks.sources.csv_stream import ROW, csv_batches
+from tasks.sources.nested_labels import owners
+from tasks.sources.records import MAX_SIDE_PX, Records, Unread, leads_outside
+from tasks.unread_files import file_signature
+
+PERSON_CLASSES = ("Woman", "Man", "Girl", "Boy", "Person", "Human body")
+"""Names of the classes that are people, the most special ones first."""
+_IS_GENERAL = np.array([name in ("Person", "Human body") for name in PERSON_CLASSES])
+
+_COORDINATES = ("XMin", "YMin", "XMax", "YMax")
+_FLAGS = {
+    "IsOccluded": "occluded",
+    "IsTruncated": "truncated",
+    "IsGroupOf": "group",
+    "IsDepiction": "depiction",
+    "IsInside": "inside",
+}
+_BOX_COLUMNS = ("ImageID", "LabelName", *_COORDINATES, *_FLAGS)
+_IMAGE_COLUMNS = ("ImageID", "OriginalURL", "OriginalLandingURL", "License", "Author")
+
+MEMORY_MB = 256
+SORTED_ROWS = 65_536
+HEADER_BYTES = 1 << 16
+
+Size = tuple[int, int]
+
+
+class OpenImagesSource(Source):
+    """Open Images: `oidv6-train-annotations-bbox.csv`, the class names, and a flat folder of `<ImageID>.jpg`."""
+
+    homepage: ClassVar[str] = "https://storage.googleapis.com/openimages/web/index.html"
+    format: Literal["open_images"] = "open_images"
+    boxes: FilePath
+    """CSV file of the boxes."""
+    classes: FilePath
+    """CSV file of MIDs and class names, with or without a header, such as `class-descriptions-boxable.csv`."""
+    image_ids: FilePath | None = None
+    """CSV file of the photos with their licence, author and addresses; photos that only this one names have no box."""
+
+    def annotation_files(self) -> list[Path]:
+        """The two or three CSV files."""
+        return [path for path in (self.boxes, self.classes, self.image_ids) if path]
+
+    def read(self, scratch: Path) -> Iterator[Records]:
+        """See Source; sorted by photo on disk, so that the boxes of one photo need not stand together."""
+        label_of_mid = self._person_classes()
+        with closing(scratch_database(scratch, MEMORY_MB)) as database:
+            database.execute(_TABLES)
+            yield from self._collect_boxes(database, label_of_mid)
+            yield from self._collect_image_ids(database)
+            yield from _photos(database.sql(_PHOTOS_WITHOUT_PEOPLE))
+            yield from self._people(database)
+            yield from _photos(database.sql(_PHOTOS_WITH_PEOPLE))
+
+    def _person_classes(self) -> dict[str, int]:
+        """MID → number in PERSON_CLASSES."""
+        with self.classes.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            name_of_mid = {row[0]: row[1] for row in csv.reader(file) if len(row) >= 2}
+        numbers = {mid: PERSON_CLASSES.index(name) for mid, name in name_of_mid.items() if name in PERSON_CLASSES}
+        if not numbers:
+            raise ValueError(
+                f"{self.classes} names none of the classes {', '.join(PERSON_CLASSES)}, "
+                f"but {len(name_of_mid)} others such as {', '.join([*name_of_mid.values()][:5])}"
+            )
+        return numbers
+
+    def _collect_boxes(self, database: duckdb.DuckDBPyConnection, label_of_mid: dict[str, int]) -> Iterator[Unread]:
+        mids = pa.array(label_of_mid, pa.binary())
+        labels = pa.array(label_of_mid.values(), pa.int8())
+        for batch in csv_batches(self.boxes, _BOX_COLUMNS, quoted=False):
+            if isinstance(batch, Unread):
+                yield batch
+                continue
+            for piece in _typed(batch, mids, labels):
+                if isinstance(piece, int):
+                    detail = f"{self.boxes.name}:{piece}: a field is no number, or the id is no text"
+                    yield Unread("record", Reason.BROKEN_RECORD, detail)
+                else:
+                    photo_ids, people = piece
+                    _insert(database, "listed", pa.table({"photo_id": photo_ids.unique()}))
+                    _insert(database, "people", people)
+
+    def _collect_image_ids(self, database: duckdb.DuckDBPyConnection) -> Iterator[Unread]:
+        if self.image_ids is None:
+            return
+        for batch in csv_batches(self.image_ids, _IMAGE_COLUMNS, quoted=True):
+            if isinstance(batch, Unread):
+                yield batch
+                continue
+            columns = {name: _as_text(batch[name]) for name in _IMAGE_COLUMNS}
+            _insert(database, "listed", pa.table({"photo_id": columns["ImageID"]}))
+            _insert(database, "images", pa.table({**columns, ROW: batch[ROW]}))
+        database.execute("DELETE FROM listed WHERE photo_id = ''")
+
+    def _people(self, database: duckdb.DuckDBPyConnection) -> Iterator[Records]:
+        """The boxes, pixel coordinates and merged labels; sizes of the photos go into the database meanwhile."""
+        handle = os.open(self.photos, os.O_RDONLY)
+        try:
+            rest = None
+            for batch in database.cursor().sql(_PEOPLE).to_arrow_reader(SORTED_ROWS):
+                table = pa.Table.from_batches([batch])
+                table = pa.concat_tables([rest, table]) if rest is not None else table
+                complete = _start_of_last_photo(table)
+                rest = table.slice(complete)
+                if complete:
+                    yield from self._boxes(table.slice(0, complete).combine_chunks(), database, handle)
+            if rest is not None:
+                yield from self._boxes(rest.combine_chunks(), database, handle)
+        finally:
+            os.close(handle)
+
+    def _boxes(self, people: pa.Table, database: duckdb.DuckDBPyConnection, handle: int) -> Iterator[Records]:
+        """The boxes of some complete photos, whose sizes go into the database."""
+        encoded = people["photo_id"].chunk(0).dictionary_encode()
+        photo = encoded.indices.to_numpy()
+        sizes = [self._size_px(photo_id, handle) for photo_id in encoded.dictionary.to_pylist()]
+        is_open = np.array([not isinstance(size, Unread) for size in sizes])
+        pixels = np.array([(0, 0) if isinstance(size, Unread) else size for size in sizes], np.int32)
+        table = pa.table({"photo_id": encoded.dictionary, "width_px": pixels[:, 0], "height_px": pixels[:, 1]})
+        _insert(database, "sizes", table.filter(pa.array(is_open)))
+        bodies, photo = _bodies(people, photo)
+        is_readable = is_open[photo]
+        if is_readable.any():
+            yield _in_pixels(bodies.filter(pa.array(is_readable)), pixels[photo[is_readable]])
+        yield from (size for size in sizes if isinstance(size, Unread))
+        for i in np.flatnonzero(~is_readable).tolist():
+            why = sizes[photo[i]]
+            assert isinstance(why, Unread)
+            yield why._replace(item="box", box_id=bodies["box_id"][i].as_py())
+
+    def _size_px(self, photo_id: str, handle: int) -> Size | Unread:
+        """Width and height of a photo; `handle` is open on the photo folder."""
+        path = f"{photo_id}.jpg"
+        if leads_outside(path):
+            return Unread("photo", Reason.PATH_OUTSIDE_ROOT, path, photo_id, path=path)
+        try:
+            data = b"" if "/" in path else _beginning(path, handle)
+            return self._upright(data)
+        except (OSError, ValueError):  # a link, a long header, or something wrong with the file
+            return self._size_the_long_way(photo_id, path)
+
+    def _size_the_long_way(self, photo_id: str, path: str) -> Size | Unread:
+        size, mtime_ns = file_signature(self.photos / path) or (None, None)
+        lost = Unread("photo", Reason.NOT_AN_IMAGE, "", photo_id, path=path, file_size=size, file_mtime_ns=mtime_ns)
+        data = read_file(self.photos, path)
+        if not isinstance(data, bytes):
+            return lost._replace(reason=data.reason, detail=data.detail or "")
+        try:
+            return self._upright(data)
+        except NotAnImageError as error:
+            return lost._replace(detail=str(error))
+        except HeaderTooShortError as error:
+            return lost._replace(reason=Reason.TRUNCATED_IMAGE, detail=str(error))
+
+    def _upright(self, data: bytes) -> Size:
+        header = read_header(data)
+        size = header.width_px, header.height_px
+        if max(size) > MAX_SIDE_PX:
+            raise NotAnImageError(f"no image is {size[0]}x{size[1]} large")
+        return size[::-1] if header.is_turned and self.exif_orientation == "apply" else size
+
+
+def _beginning(path: str, handle: int) -> bytes:
+    """The first bytes of a file; OSError where it is a link, which might lead anywhere."""
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
+    try:
+        return os.read(file, HEADER_BYTES)
+    finally:
+        os.close(file)
+
+
+_TABLES = f"""
+CREATE TABLE listed (photo_id VARCHAR);
+CREATE TABLE people (photo_id VARCHAR, label TINYINT,
+    {", ".join(f"{name} DOUBLE" for name in _COORDINATES)}, {", ".join(f"{name} TINYINT" for name in _FLAGS)});
+CREATE TABLE images ({", ".join(f"{name} VARCHAR" for name in _IMAGE_COLUMNS)}, {ROW} BIGINT);
+CREATE TABLE sizes (photo_id VARCHAR, width_px INTEGER, height_px INTEGER);
+"""
+
+_PEOPLE = f"SELECT * FROM people ORDER BY photo_id, {', '.join(_COORDINATES)}, label"
+
+_PHOTOS_WITHOUT_PEOPLE = """
+SELECT DISTINCT photo_id, photo_id || '.jpg' AS path FROM listed ANTI JOIN people USING (photo_id)
+"""
+
+# The photos of Open Images are all under this licence; the CSV gives its address only.
+_PHOTOS_WITH_PEOPLE = f"""
+SELECT photo_id, photo_id || '.jpg' AS path, width_px, height_px,
+    CASE License WHEN 'https://creativecommons.org/licenses/by/2.0/' THEN 'CC BY 2.0' END AS licence,
+    nullif(License, '') AS licence_url, nullif(Author, '') AS author,
+    nullif(OriginalURL, '') AS photo_url, nullif(OriginalLandingURL, '') AS page_url
+FROM sizes LEFT JOIN (
+    SELECT i.* FROM images i SEMI JOIN sizes ON i.ImageID = sizes.photo_id
+    QUALIFY row_number() OVER (PARTITION BY i.ImageID ORDER BY i.{ROW}) = 1
+) ON ImageID = photo_id
+"""
+
+
+def _insert(database: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    database.register("incoming", rows)
+    database.execute(f"INSERT INTO {table} SELECT * FROM incoming")
+    database.unregister("incoming")
+
+
+def _photos(found: duckdb.DuckDBPyRelation) -> Iterator[pa.RecordBatch]:
+    for batch in found.to_arrow_reader(SORTED_ROWS):
+        columns = {name: batch[name] if name in batch.schema.names else None for name in PHOTOS.names}
+        arrays = [
+            pa.nulls(batch.num_rows, column.type) if columns[column.name] is None else columns[column.name]
+            for column in PHOTOS
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=PHOTOS)
+
+
+def _typed(batch: pa.RecordBatch, mids: pa.Array, labels: pa.Array) -> list[tuple[pa.Array, pa.Table] | int]:
+    """Ids of all photos and rows of all people; of a row that cannot be read only its number.
+
+    Numbers are parsed a batch at a time; where one fails, halving the batch finds it.
+    """
+    try:
+        return [_parsed(batch, mids, labels)]
+    except pa.ArrowInvalid:
+        if batch.num_rows == 1:
+            is_blank = not any(batch[name][0].as_py() for name in _BOX_COLUMNS)
+            return [] if is_blank else [batch[ROW][0].as_py()]
+        half = batch.num_rows // 2
+        return [*_typed(batch.slice(0, half), mids, labels), *_typed(batch.slice(half), mids, labels)]
+
+
+def _parsed(batch: pa.RecordBatch, mids: pa.Array, labels: pa.Array) -> tuple[pa.Array, pa.Table]:
+    photo_ids = batch["ImageID"].cast(pa.string())
+    if pc.min(pc.binary_length(photo_ids)).as_py() == 0:
+        raise pa.ArrowInvalid("a row without an id")
+    label = pc.take(labels, pc.index_in(batch["LabelName"], mids))
+    is_person = label.is_valid()
+    people = batch.filter(is_person)
+
+    def column(name: str, kind: pa.DataType) -> pa.Array:
+        return people[name].cast(pa.string()).cast(kind)
+
+    return photo_ids, pa.table(
+        {
+            "photo_id": photo_ids.filter(is_person),
+            "label": label.filter(is_person),
+            **{name: column(name, pa.float64()) for name in _COORDINATES},
+            **{name: column(name, pa.int8()) for name in _FLAGS},
+        }
+    )
+
+
+def _as_text(values: pa.Array) -> pa.Array:
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([value.decode("utf-8", "replace") for value in values.to_pylist()], pa.string())
+
+
+def _start_of_last_photo(people: pa.Table) -> int:
+    last = people["photo_id"][-1].as_py()
+    return pc.index(people["photo_id"], last).as_py()
+
+
+def _bodies(people: pa.Table, photo: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+    """One row per person, with all labels of the boxes that lie on the same body, and the photo's number of each."""
+    shares = np.stack([people[name].to_numpy() for name in _COORDINATES], axis=1)
+    label = people["label"].to_numpy()
+    flags = np.stack([people[name].to_numpy() for name in _FLAGS], axis=1)
+    owner = owners(photo, shares, label, people["IsGroupOf"].to_numpy(), _IS_GENERAL)
+    known = flags.copy()
+    np.maximum.at(known, owner, flags)  # 1 before 0 before unknown
+    stays = owner == np.arange(len(owner))
+    bodies = {
+        "photo_id": people["photo_id"].combine_chunks().filter(pa.array(stays)),
+        "box_id": pa.array(_box_ids(shares[stays], label[stays]), pa.string()),
+        "labels": _label_lists(owner, label, stays),
+        "shares": pa.FixedSizeListArray.from_arrays(pa.array(shares[stays].ravel()), 4),
+    }
+    for name, values in zip(_FLAGS.values(), known[stays].T, strict=True):
+        bodies[name] = pa.array(values > 0, mask=values < 0)
+    return pa.table(bodies), photo[stays]
+
+
+def _label_lists(owner: np.ndarray, label: np.ndarray, stays: np.ndarray) -> pa.Array:
+    """For every box that stays the names of all boxes that it stands for."""
+    order = np.lexsort((label, owner))
+    ends = np.cumsum(np.bincount(owner, minlength=len(owner))[stays])
+    names = pa.array(PERSON_CLASSES).take(pa.array(label[order]))
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], ends]), pa.int32()), names)
+
+
+def _box_ids(shares: np.ndarray, label: np.ndarray) -> list[str]:
+    """Open Images gives its boxes no id: 8 hexadecimal digits from coordinates and label, so that it outlives new rows.
+
+    The mixing steps are those of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+    """
+    mixed = label.astype(np.uint64)
+    for bits in (shares + 0.0).view(np.uint64).T:
+        mixed = (mixed ^ bits) + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    return [f"{number:08x}" for number in (mixed >> np.uint64(32)).tolist()]
+
+
+def _in_pixels(bodies: pa.Table, size_px: np.ndarray) -> pa.RecordBatch:
+    """`bodies` as columns of BOXES; `size_px` is (N, 2) width and height of each one's photo."""
+    shares = bodies["shares"].combine_chunks().flatten().to_numpy().reshape(-1, 4)
+    with np.errstate(over="ignore"):
+        xyxy = (shares * np.tile(size_px, 2)).astype(np.float32)
+    bbox = pa.FixedSizeListArray.from_arrays(pa.array(xyxy.ravel()), type=BOXES.field("bbox_xyxy_px").type)
+    columns = {**dict(zip(bodies.column_names, bodies.combine_chunks().columns, strict=True)), "bbox_xyxy_px": bbox}
+    arrays = [columns[c.name] if c.name in columns else pa.nulls(len(bbox), c.type) for c in BOXES]
+    return pa.Table.from_arrays(arrays, schema=BOXES).combine_chunks().to_batches()[0]

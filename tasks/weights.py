@@ -1,0 +1,62 @@
+"""What every network has in common that is opened here: weights that may be missing, and a device to run on."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+CONNECT_TIMEOUT_S = 5.0
+
+
+class WeightsUnavailableError(Exception):
+    """Weights are neither here nor to be had, or not to be trusted; the message names the file and the remedy."""
+
+
+def cache_folder() -> Path:
+    """Where downloaded detector weights are kept: `personaforge` in the user's cache folder (XDG base directories)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "personaforge"
+
+
+def answers(url: str) -> bool:
+    """Whether the host of `url`, or the proxy before it, accepts a connection within CONNECT_TIMEOUT_S.
+
+    Asked once before a download, because the libraries that download keep trying for up to minutes.
+    """
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def resolve_device(device: Device) -> Literal["cpu", "cuda", "mps"]:
+    """The device that 'auto' stands for here: a GPU if there is one.
+
+    Raises:
+        ValueError: `device` is named and not there.
+    """
+    import torch  # here, since reading a configuration must not take the seconds of this import
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    if not there[device]:
+        raise ValueError(f"device {device} is not available on this machine; use auto or cpu")
+    return device
+
+
+def use_threads(num_threads: int | None) -> None:
+    """Let torch use `num_threads` CPU threads in this process; None leaves it as it is."""
+    import torch
+
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)

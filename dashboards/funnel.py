@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from storage.report import StageReport
+from storage.report import WHOLE, Item, StageReport
 
-PLURAL = {"record": "records", "photo": "photos", "box": "boxes", "crop": "crops"}
+PLURAL: dict[Item, str] = {"record": "records", "photo": "photos", "box": "boxes", "crop": "crops"}
 
 
 def funnel_table(reports: Iterable[StageReport], title: str) -> Table:
@@ -18,11 +18,12 @@ def funnel_table(reports: Iterable[StageReport], title: str) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("why not", no_wrap=True)
     shown_source = shown_stage = None
-    for report in sorted(reports, key=lambda report: report.source):  # stable: stages keep their order
+    for report in sorted(reports, key=lambda report: (report.source == WHOLE, report.source)):  # stable: stages keep their order
         if shown_source not in (None, report.source):
             table.add_section()
-        for item, counts in report.counts.items():
-            if not counts.num_in:
+        for item in PLURAL:
+            counts = report.counts.get(item)
+            if counts is None or not counts.num_in:
                 continue
             reasons = sorted({**counts.rejected, **counts.failed}.items(), key=lambda pair: -pair[1])
             table.add_row(

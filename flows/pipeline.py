@@ -14,7 +14,7 @@ from typing import Any
 from flows.config import CurateConfig
 from flows.workers import Job
 from storage.digest import canonical_json, sha256_of_file
-from storage.report import ItemCounts, StageReport, checked
+from storage.report import WHOLE, ItemCounts, StageReport, checked
 from storage.shard import Shard
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -121,7 +121,7 @@ class Books:
         num_in = sum(report.counts["crop"].num_kept for report in self.reports if report.stage == "select")
         num_kept = sum(file["rows"] or 0 for file in snapshot.manifest()["files"])
         counts = ItemCounts(num_in=num_in, num_kept=num_kept)
-        self.reports.append(checked(StageReport(stage="publish", source="(all)", counts={"crop": counts})))
+        self.reports.append(checked(StageReport(stage="publish", source=WHOLE, counts={"crop": counts})))
         self._write(snapshot.path)
 
     def _write(self, snapshot_path: str | None) -> None:

@@ -9,6 +9,9 @@ from storage.reasons import Outcome, Reason
 
 Item = Literal["record", "photo", "box", "crop"]
 
+WHOLE = "(all)"
+"""Stands for the source where a stage handles the whole dataset at once."""
+
 
 class ItemCounts(Frozen):
     """One kind of item in one stage."""

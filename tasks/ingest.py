@@ -165,19 +165,16 @@ class _Collector:
         elif record.schema.names == PHOTOS.names:
             self._add_photos(record)
         else:
-            self._insert("boxes", record)
-            self.num["box"] += record.num_rows
+            self._add_boxes(record)
 
     def flush(self) -> None:
         """Put what is waiting into the database."""
         if self._photos:
             photos, self._photos = self._photos, []
-            self._add_photos(self._encoded(photos, photos_batch, "photo"))
+            self._add_photos(photos_batch(photos))
         if self._boxes:
             boxes, self._boxes = self._boxes, []
-            batch = self._encoded(boxes, boxes_batch, "box")
-            self._insert("boxes", batch)
-            self.num["box"] += batch.num_rows
+            self._add_boxes(boxes_batch(boxes))
         if self._unread:
             unread, self._unread = self._unread, []
             for row in unread:
@@ -189,30 +186,15 @@ class _Collector:
         self._insert("photos", batch.append_column("is_outside", is_outside))
         self.num["photo"] += batch.num_rows
 
+    def _add_boxes(self, batch: pa.RecordBatch) -> None:
+        self._insert("boxes", batch)
+        self.num["box"] += batch.num_rows
+
     def _insert(self, table: str, batch: pa.RecordBatch) -> None:
         seq = pa.array(np.arange(self._num_rows, self._num_rows + batch.num_rows))
         self._num_rows += batch.num_rows
         self._database.register("incoming", pa.Table.from_batches([batch]).append_column("seq", seq))
         self._database.execute(f"INSERT INTO {table} SELECT * FROM incoming")
-
-    def _encoded(self, rows: list[Any], to_batch: Callable[[list[Any]], pa.RecordBatch], item: Item) -> pa.RecordBatch:
-        """`rows` as columns; the few with a text that is no Unicode become unread."""
-        try:
-            return to_batch(rows)
-        except UnicodeEncodeError:
-            good = [row for row in rows if _is_unicode(row)]
-            bad = [row for row in rows if not _is_unicode(row)]
-            self._unread += [Unread(item, Reason.BROKEN_RECORD, f"no Unicode: {ascii(row)[:200]}") for row in bad]
-            return to_batch(good)
-
-
-def _is_unicode(row: tuple[Any, ...]) -> bool:
-    try:
-        for value in row:
-            str(value).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unread_batch(rows: list[Unread]) -> pa.RecordBatch:

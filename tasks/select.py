@@ -398,7 +398,7 @@ def select(
         config: the limits.
     """
     shards = selected_shards(store, scored_shards, lower_is_better, config)
-    if all(shard.is_done() for shard in shards):
+    if shards and all(shard.is_done() for shard in shards):
         return shards
     metadata = read_metadata(scored_shards)
     choice = choose(metadata.candidates, lower_is_better, config)

@@ -3,28 +3,34 @@
 Format: https://cocodataset.org/#format-data. Boxes are `[x, y, width, height]` in pixels from 0, not rounded.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+import pyarrow as pa
 from pydantic import FilePath
 
 from storage.reasons import Reason
+from storage.schema import BOXES
 from tasks.sources.base import Source
-from tasks.sources.json_stream import CutError, find_records, items_of_arrays
+from tasks.sources.json_stream import CutError, arrays_of, find_records
 from tasks.sources.records import (
-    PersonBox,
     Photo,
     Records,
     Unread,
     WrongFieldError,
+    batch_of_columns,
+    bbox_array,
     field,
-    flag,
     identity,
     side_px,
     text,
     xyxy_of_xywh,
 )
+
+BOXES_AT_ONCE = 16_384
 
 Labels = dict[Any, str]
 """Id of a person category → its name."""
@@ -53,17 +59,16 @@ class CocoShapedSource(Source):
         names_of = {item["id"]: (text(item.get("name")), text(item.get("url"))) for item in _hashable(licences)}
         met: dict[str, list[Any]] = {}
         try:
-            for key, item in items_of_arrays(self.annotations):
-                if item is None:
-                    met.setdefault(key, [])
-                elif key == "annotations":
-                    record = self._box(item, labels)
-                    if record is not None:
-                        yield record
+            for key, items in arrays_of(self.annotations):
+                met.setdefault(key, [])
+                if key == "annotations":
+                    yield from self._boxes(items, labels)
                 elif key == "images":
-                    yield self._photo(item, names_of)
+                    yield from (self._photo(item, names_of) for item in items)
                 elif key in ("categories", "licenses"):
-                    met.setdefault(key, []).append(item)
+                    met[key] += items
+                else:
+                    deque(items, maxlen=0)
         except CutError as error:
             yield Unread("record", Reason.ANNOTATIONS_CUT, str(error))
             return
@@ -101,26 +106,64 @@ class CocoShapedSource(Source):
         except WrongFieldError as error:
             return Unread("photo", Reason.BROKEN_RECORD, f"image: {error}", _id_in(item, "id"))
 
-    def _box(self, item: Any, labels: Labels) -> PersonBox | Unread | None:  # noqa: ANN401
+    def _boxes(self, items: Iterator[Any], labels: Labels) -> Iterator[Records]:
+        """The boxes as columns, which costs half of what one PersonBox each would."""
+        rows: list[Any] = []
         try:
-            label = labels.get(item["category_id"])
-        except (KeyError, TypeError):
-            return Unread("record", Reason.BROKEN_RECORD, "annotation without a category_id", _id_in(item, "image_id"))
-        if label is None:
-            return None
-        try:
-            return PersonBox(
-                photo_id=identity(field(item, "image_id")),
-                box_id=identity(field(item, "id")),
-                bbox_xyxy_px=xyxy_of_xywh(field(item, "bbox")),
-                labels=(label,),
-                crowd=flag(item.get("iscrowd")),
-                fake=flag(item.get("isfake")),
-                reflected=flag(item.get("isreflected")),
-            )
-        except WrongFieldError as error:
-            detail = f"annotation: {error}"
-            return Unread("box", Reason.BROKEN_RECORD, detail, _id_in(item, "image_id"), _id_in(item, "id"))
+            for item in items:
+                try:
+                    label = labels.get(item["category_id"])
+                    if label is not None:
+                        rows += _row(item, label)
+                except (KeyError, TypeError, WrongFieldError) as error:
+                    yield _unread_annotation(item, labels, error)
+                if len(rows) >= BOXES_AT_ONCE * _ROW_LENGTH:
+                    yield _batch(rows)
+                    rows = []
+        finally:
+            if rows:
+                yield _batch(rows)
+
+
+_FLAGS = {None: None, 0: False, 1: True}
+_ROW_LENGTH = 10
+
+
+def _row(item: dict[str, Any], label: str) -> tuple[Any, ...]:
+    return (
+        identity(item["image_id"]),
+        identity(item["id"]),
+        *xyxy_of_xywh(item["bbox"]),
+        (label,),
+        _FLAGS[item.get("iscrowd")],
+        _FLAGS[item.get("isfake")],
+        _FLAGS[item.get("isreflected")],
+    )
+
+
+def _batch(rows: list[Any]) -> pa.RecordBatch:
+    photo_id, box_id, *xyxy, labels, crowd, fake, reflected = (rows[i::_ROW_LENGTH] for i in range(_ROW_LENGTH))
+    columns = {
+        "photo_id": photo_id,
+        "box_id": box_id,
+        "bbox_xyxy_px": bbox_array(np.array(xyxy).T.ravel()),
+        "labels": labels,
+        "crowd": crowd,
+        "fake": fake,
+        "reflected": reflected,
+    }
+    return batch_of_columns(columns, len(photo_id), BOXES)
+
+
+def _unread_annotation(item: Any, labels: Labels, error: Exception) -> Unread:  # noqa: ANN401
+    """An annotation that cannot be read: a person's box, or a record of which not even that is known."""
+    detail = f"annotation: {error if isinstance(error, WrongFieldError) else f'{error} is missing or of another kind'}"
+    photo_id, box_id = _id_in(item, "image_id"), _id_in(item, "id")
+    try:
+        is_person = labels.get(item["category_id"]) is not None
+    except (KeyError, TypeError):
+        is_person = False
+    return Unread("box" if is_person else "record", Reason.BROKEN_RECORD, detail, photo_id, box_id)
 
 
 def _hashable(records: list[dict[str, Any]] | None) -> list[dict[str, Any]]:

@@ -25,14 +25,14 @@ class CutError(Exception):
     """The file ends, or stops being JSON, before its last bracket; the message says where."""
 
 
-def items_of_arrays(path: Path) -> Iterator[tuple[str, Any]]:
-    """(key, item) for every item of every array in the file's top-level object, then (key, None) where it ends.
+def arrays_of(path: Path) -> Iterator[tuple[str, Iterator[Any]]]:
+    """(key, items) of every array in the file's top-level object, in its order; each is to be read to its end.
 
     Values that are no arrays are passed over.
 
     Raises:
         ValueError: the file holds something other than a JSON object.
-        CutError: after every item in front of the cut was given.
+        CutError: here or by the items, after every item in front of the cut was given.
     """
     with path.open("rb") as file:
         window = _Window(file, path)
@@ -48,8 +48,7 @@ def items_of_arrays(path: Path) -> Iterator[tuple[str, Any]]:
                 window.value(",}")
             else:
                 window.at += 1
-                yield from ((key, item) for item in window.items(key))
-                yield key, None
+                yield key, window.items(key)
                 window.expect(",}")
             if window.last == "}":
                 return

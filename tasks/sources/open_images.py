@@ -26,7 +26,7 @@ from tasks.scratch_database import scratch_database
 from tasks.sources.base import Source
 from tasks.sources.csv_stream import ROW, csv_batches
 from tasks.sources.nested_labels import owners
-from tasks.sources.records import MAX_SIDE_PX, Records, Unread, leads_outside
+from tasks.sources.records import MAX_SIDE_PX, Records, Unread, batch_of_columns, bbox_array, leads_outside
 from tasks.unread_files import file_signature
 
 PERSON_CLASSES = ("Woman", "Man", "Girl", "Boy", "Person", "Human body")
@@ -230,12 +230,7 @@ def _insert(database: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> 
 
 def _photos(found: duckdb.DuckDBPyRelation) -> Iterator[pa.RecordBatch]:
     for batch in found.to_arrow_reader(SORTED_ROWS):
-        columns = {name: batch[name] if name in batch.schema.names else None for name in PHOTOS.names}
-        arrays = [
-            pa.nulls(batch.num_rows, column.type) if columns[column.name] is None else columns[column.name]
-            for column in PHOTOS
-        ]
-        yield pa.RecordBatch.from_arrays(arrays, schema=PHOTOS)
+        yield batch_of_columns(dict(zip(batch.schema.names, batch.columns, strict=True)), batch.num_rows, PHOTOS)
 
 
 def _typed(batch: pa.RecordBatch, mids: pa.Array, labels: pa.Array) -> list[tuple[pa.Array, pa.Table] | int]:
@@ -331,9 +326,7 @@ def _box_ids(shares: np.ndarray, label: np.ndarray) -> list[str]:
 def _in_pixels(bodies: pa.Table, size_px: np.ndarray) -> pa.RecordBatch:
     """`bodies` as columns of BOXES; `size_px` is (N, 2) width and height of each one's photo."""
     shares = bodies["shares"].combine_chunks().flatten().to_numpy().reshape(-1, 4)
-    with np.errstate(over="ignore"):
-        xyxy = (shares * np.tile(size_px, 2)).astype(np.float32)
-    bbox = pa.FixedSizeListArray.from_arrays(pa.array(xyxy.ravel()), type=BOXES.field("bbox_xyxy_px").type)
-    columns = {**dict(zip(bodies.column_names, bodies.combine_chunks().columns, strict=True)), "bbox_xyxy_px": bbox}
-    arrays = [columns[c.name] if c.name in columns else pa.nulls(len(bbox), c.type) for c in BOXES]
-    return pa.Table.from_arrays(arrays, schema=BOXES).combine_chunks().to_batches()[0]
+    bodies = bodies.drop_columns("shares").combine_chunks()
+    columns = {name: bodies[name].chunk(0) for name in bodies.column_names}
+    columns["bbox_xyxy_px"] = bbox_array((shares * np.tile(size_px, 2)).ravel())
+    return batch_of_columns(columns, len(bodies), BOXES)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -93,14 +93,25 @@ def identity(value: Any) -> str:  # noqa: ANN401
     """An id as text; numbers and texts are ids, anything else is a WrongFieldError."""
     if type(value) is int:
         return str(value)
-    if type(value) is str and value:
+    if type(value) is str and value and _is_unicode(value):
         return value
     raise WrongFieldError(f"{_short(value)} is no id")
 
 
 def text(value: Any) -> str | None:  # noqa: ANN401
     """`value` if it is a text with something in it, None if it is empty, absent or no text."""
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and value and _is_unicode(value) else None
+
+
+def _is_unicode(value: str) -> bool:
+    """False for half of a surrogate pair, which JSON and file names can hold but no table."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def side_px(value: Any) -> int | None:  # noqa: ANN401
@@ -151,27 +162,40 @@ def leads_outside(path: str) -> bool:
 
 
 def photos_batch(photos: Sequence[Photo]) -> pa.RecordBatch:
-    """`photos` as columns of PHOTOS; UnicodeEncodeError where a text holds half a surrogate pair."""
-    return _batch(photos, PHOTOS)
+    """`photos` as columns of PHOTOS."""
+    return _batch_of_rows(photos, PHOTOS)
 
 
 def boxes_batch(boxes: Sequence[PersonBox]) -> pa.RecordBatch:
-    """`boxes` as columns of BOXES; UnicodeEncodeError where a text holds half a surrogate pair."""
-    return _batch(boxes, BOXES)
+    """`boxes` as columns of BOXES."""
+    return _batch_of_rows(boxes, BOXES)
 
 
-def _batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
-    flat = list(chain.from_iterable(rows))  # a third of the time of zip(*rows)
-    arrays = [_array(flat[i :: len(schema)], column.type) for i, column in enumerate(schema)]
+def batch_of_columns(columns: Mapping[str, Any], num_rows: int, schema: pa.Schema) -> pa.RecordBatch:
+    """Arrow arrays or lists as a batch of `schema`, with nulls where a column is not given."""
+    arrays = [
+        columns[c.name] if isinstance(columns.get(c.name), pa.Array) else _array(columns.get(c.name), num_rows, c.type)
+        for c in schema
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    num_null = values.count(None)
-    if num_null == len(values):
-        return pa.nulls(len(values), kind)
+def bbox_array(numbers: np.ndarray) -> pa.Array:
+    """(4 N,) float64 coordinates, box after box, as a column of N boxes; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return pa.FixedSizeListArray.from_arrays(pa.array(numbers.astype(np.float32)), type=BOX_XYXY_PX)
+
+
+def _batch_of_rows(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    flat = list(chain.from_iterable(rows))  # a third of the time of zip(*rows)
+    columns = {name: flat[i :: len(schema)] for i, name in enumerate(schema.names)}
+    return batch_of_columns(columns, len(rows), schema)
+
+
+def _array(values: list[Any] | None, num_rows: int, kind: pa.DataType) -> pa.Array:
+    num_null = num_rows if values is None else values.count(None)
+    if values is None or num_null == num_rows:
+        return pa.nulls(num_rows, kind)
     if kind == BOX_XYXY_PX and not num_null:  # an array of numbers is many times faster than a list of lists
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite, which the ingest refuses
-            numbers = np.fromiter(chain.from_iterable(values), np.float64, 4 * len(values)).astype(np.float32)
-        return pa.FixedSizeListArray.from_arrays(pa.array(numbers), type=kind)
+        return bbox_array(np.fromiter(chain.from_iterable(values), np.float64, 4 * num_rows))
     return pa.array(values, kind)

@@ -111,6 +111,11 @@ def test_what_fails_its_limit_neither_wins_nor_links():
     assert choice.reason.tolist() == [Reason.METRIC_LIMIT, None, None, None, None]
 
 
+def test_no_crops_at_all():
+    choice = choose(candidates({"niqe": []}), {"niqe": True}, ALL)
+    assert len(choice.kept) == 0 and math.isnan(choice.threshold)
+
+
 def test_two_crops_of_one_photo_are_both_kept_however_they_overlap():
     same_photo = {"photo": np.zeros(2, int), "photo_phash": np.array(random_hashes(1) * 2, np.uint64)}
     assert choose(candidates({"niqe": [1, 2]}, **same_photo), {"niqe": True}, ALL).kept.all()

@@ -1,7 +1,7 @@
 """What every source has in common, whatever its format."""
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -53,7 +53,7 @@ def _sha256_of(path: Path) -> str:
     return _cached_sha256(path, facts.st_size, facts.st_mtime_ns)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _cached_sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """A run asks several times, and gigabytes take seconds: once per process is enough while the file stays as it is."""
+    """A run asks several times, and gigabytes take seconds: once per process is enough while a file stays the same."""
     return sha256_of_file(path)

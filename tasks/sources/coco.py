@@ -76,7 +76,9 @@ class CocoShapedSource(Source):
             if key not in met:
                 raise ValueError(f"{self.annotations} has no array {key}, only {', '.join(met) or 'none at all'}")
         if met["categories"] != (categories or []) or (licences and met.get("licenses") != licences):
-            raise ValueError(f"{self.annotations}: categories and licenses must be one array each, of objects with an id")
+            raise ValueError(
+                f"{self.annotations}: categories and licenses must be one array each, of objects with an id"
+            )
         if not labels:
             raise ValueError(f"{self.annotations} has no categories, so it does not say which boxes are people")
 
@@ -120,9 +122,12 @@ class CocoShapedSource(Source):
                 if len(rows) >= BOXES_AT_ONCE * _ROW_LENGTH:
                     yield _batch(rows)
                     rows = []
-        finally:
+        except CutError:
             if rows:
                 yield _batch(rows)
+            raise
+        if rows:
+            yield _batch(rows)
 
 
 _FLAGS = {None: None, 0: False, 1: True}

@@ -26,7 +26,7 @@ class CrowdHumanSource(Source):
     annotations: FilePath
     """The ODGT file."""
     box: Literal["full", "visible", "head"] = "full"
-    """Which box a person is cropped by; the full one may reach outside of the photo and is clipped to it by the crop."""
+    """Which box a person is cropped by; the full one may reach outside of the photo, and the crop clips it."""
 
     def annotation_files(self) -> list[Path]:
         """The ODGT file."""

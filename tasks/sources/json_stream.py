@@ -7,6 +7,7 @@ is cut, and needs one pass for all arrays instead of one each.
 
 import codecs
 import json
+import json.scanner
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ MAX_ITEM_CHARS = 1 << 25
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _AFTER_ITEM = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
-_scan = json.JSONDecoder().scan_once
+_scan = json.scanner.make_scanner(json.JSONDecoder())
 
 
 class CutError(Exception):

@@ -25,7 +25,7 @@ def owners(
         is_general: (L,) whether a label can be said of a body that has another label too.
     """
     owner = np.arange(len(photo))
-    members = {}
+    members: dict[int, set[int]] = {}  # of every box that stands for others, itself included
     for i, j in _pairs(photo, xyxy, label, group, is_general):
         joined = {*members.get(owner[i], {owner[i]}), *members.get(owner[j], {owner[j]})}
         labels = [label[k] for k in joined]

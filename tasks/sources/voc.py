@@ -7,7 +7,7 @@ pixels from 1 and include the last one; those of 2011 and 2012 are partly fracti
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 from xml.parsers import expat
 
 from pydantic import DirectoryPath, FilePath
@@ -122,7 +122,7 @@ def _required_number(element: ET.Element, name: str) -> float:
 
 
 def _flag(element: ET.Element, name: str) -> bool | None:
-    flags: dict[Any, bool | None] = {None: None, "0": False, "1": True}
+    flags: dict[str | None, bool | None] = {None: None, "0": False, "1": True}
     found = _text(element, name)
     if found not in flags:
         raise WrongFieldError(f"{name} is {found!r}, neither 0 nor 1")

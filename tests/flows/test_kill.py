@@ -104,7 +104,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(config_file, tmp_p
     expected = content(tmp_path / "undisturbed")
     assert any("/manifest.json" in name for name in expected)
 
-    # A moment is a number of finished files, and a few milliseconds: so the kills spread over the work, not the start-up.
+    # A moment is a number of finished files and a few milliseconds: so the kills spread over the work.
     dice = random.Random(2025)
     moments = sorted(dice.sample(range(len(expected) - 1), NUM_KILLS))
     root = tmp_path / "killed"

@@ -1,0 +1,41 @@
+"""A real Prefect server for the tests of the flows, with a database of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from flows.cli import QUIET
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory):
+    """Environment variables of a running server; every run that is started with them is kept there."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home), "PREFECT_API_URL": api}
+    log = (home / "server.log").open("w")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"{api}/health", timeout=2)
+            break
+        except (urllib.error.URLError, OSError):
+            assert server.poll() is None and time.monotonic() < deadline, (home / "server.log").read_text()
+            time.sleep(0.2)
+    yield environment
+    server.terminate()
+    server.wait(30)

@@ -1,0 +1,106 @@
+"""The flow as a user starts it: a real Prefect server, worker processes, the console script."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from datasets import load_dataset
+from PIL import Image
+
+from storage.snapshot import verify_snapshot
+from storage.store import Store
+
+
+def persona(environment, *arguments):
+    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def ask(environment, path, body):
+    request = urllib.request.Request(
+        f"{environment['PREFECT_API_URL']}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    return json.load(urllib.request.urlopen(request, timeout=30))
+
+
+@pytest.fixture(scope="module")
+def demo(prefect_server, tmp_path_factory):
+    root = tmp_path_factory.mktemp("demo") / "root"
+    return root, persona(prefect_server, "demo", "--root", root)
+
+
+def test_demo_ends_with_a_funnel_a_contact_sheet_and_a_snapshot(demo):
+    root, run = demo
+    assert run.returncode == 0, run.stderr
+    for part in ("near_duplicate", "no_person", "flag_not_allowed", "too_small", "cut_by_square", "Contact sheet:"):
+        assert part in run.stdout
+    with Image.open(root / "contact-sheets/demo.png") as sheet:
+        assert sheet.width > 1000 < sheet.height
+    (snapshot,) = (root / "snapshots").iterdir()
+    crops = load_dataset("parquet", data_files={"train": f"{snapshot}/train/*.parquet"}, cache_dir=str(root / "cache"))
+    assert crops["train"][0]["image"].size == (512, 512)
+    assert verify_snapshot(Store(str(root)), f"snapshots/{snapshot.name}") == []
+    assert "Traceback" not in run.stderr
+
+
+def test_the_run_is_in_prefect_with_a_name_that_says_what_it_did(demo, prefect_server):
+    runs = ask(prefect_server, "flow_runs/filter", {})
+    assert [(run["name"], run["state_type"]) for run in runs] == [
+        ("curate demo coco+open-images+objects365+crowdhuman", "COMPLETED")
+    ]
+    tasks = ask(prefect_server, "task_runs/filter", {})
+    assert {task["name"] for task in tasks} == {
+        "weights", "ingest", "crop", "score", "select", "publish", "manifest"
+    }  # fmt: skip
+
+
+def test_running_again_does_nothing_and_says_so_in_seconds(demo, prefect_server):
+    root, _ = demo
+    before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
+    start = time.monotonic()
+    again = persona(prefect_server, "demo", "--root", root)
+    assert time.monotonic() - start < 10
+    assert again.returncode == 0
+    assert "Nothing to do" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")} == before
+    assert len(ask(prefect_server, "flow_runs/filter", {})) == 1
+
+
+def test_funnel_shows_it_again(demo, prefect_server):
+    root, run = demo
+    shown = persona(prefect_server, "funnel", root)
+    assert shown.returncode == 0
+    table = [line for line in run.stdout.splitlines() if line.startswith("│")]
+    assert [line for line in shown.stdout.splitlines() if line.startswith("│")] == table
+    nothing = persona(prefect_server, "funnel", root / "nowhere")
+    assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
+
+
+def test_snapshot_verify_finds_a_flipped_byte(demo, prefect_server):
+    root, _ = demo
+    (snapshot,) = (root / "snapshots").iterdir()
+    assert persona(prefect_server, "snapshot", "verify", snapshot).returncode == 0
+    (shard,) = (snapshot / "val").glob("*.parquet")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    found = persona(prefect_server, "snapshot", "verify", snapshot)
+    assert found.returncode == 1
+    assert "val/00000.parquet was changed" in found.stdout
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+
+
+def test_the_server_schedules_runs(prefect_server):
+    """With some versions of SQLAlchemy and FastAPI everything works but this; see pyproject.toml."""
+    flow = ask(prefect_server, "flows/", {"name": "curate"})
+    schedule = {"schedule": {"cron": "0 3 * * *", "timezone": "UTC"}, "active": True}
+    ask(prefect_server, "deployments/", {"name": "nightly", "flow_id": flow["id"], "schedules": [schedule]})
+    deadline = time.monotonic() + 60
+    scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    while not ask(prefect_server, "flow_runs/filter", scheduled):
+        assert time.monotonic() < deadline, "no run was scheduled"
+        time.sleep(0.5)

@@ -1,0 +1,176 @@
+"""The stages together: bad input costs its own row, the books add up, and only what changed is done again."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from flows.config import validated
+from flows.pipeline import TooManyFailuresError, already_curated, curate_with
+from flows.workers import Job, WorkerKilledError, run_jobs
+from storage.reasons import Reason
+
+
+def curate_here(config):
+    ran = {}
+
+    def run(stage, steps):
+        jobs = [step.job for step in steps if not step.done]
+        ran[stage] = len(jobs)
+        return run_jobs(jobs, config.workers, lambda num: None)
+
+    return curate_with(run, config), ran
+
+
+def sharp_photo(seed, width=640, height=480):
+    """Noise with blobs: sharp, and unlike the photo of any other seed."""
+    dice = np.random.default_rng(seed)
+    blobs = cv2.resize(
+        dice.integers(0, 255, (12, 16, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    return cv2.addWeighted(blobs, 0.8, dice.integers(0, 255, (height, width, 3), dtype=np.uint8), 0.2, 0)
+
+
+@pytest.fixture
+def messy(tmp_path):
+    """A COCO source in which nearly everything is wrong that can be; returns its configuration."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    jpeg = cv2.imencode(".jpg", sharp_photo(0))[1].tobytes()
+    for i, name in enumerate(("good.jpg", "mit Leerzeichen ü.jpg", "good2.jpg")):
+        cv2.imwrite(str(photos / name), sharp_photo(i))
+    cv2.imwrite(str(photos / "blurred.jpg"), cv2.GaussianBlur(sharp_photo(9), None, 9))
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "text.jpg").write_bytes(b"<html>404</html>")
+    (photos / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    Image.open(photos / "good.jpg").convert("CMYK").save(photos / "cmyk.jpg")
+    Image.open(photos / "good.jpg").convert("L").save(photos / "grey.jpg")
+    (tmp_path / "outside.jpg").write_bytes(jpeg)
+    (photos / "link.jpg").symlink_to(tmp_path / "outside.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(photos / "good.jpg").save(photos / "turned.jpg", exif=exif)
+    names = [
+        "good.jpg", "mit Leerzeichen ü.jpg", "good2.jpg", "blurred.jpg", "empty.jpg", "text.jpg", "cut.jpg", "cmyk.jpg",
+        "grey.jpg", "link.jpg", "../outside.jpg", "/etc/passwd", "missing.jpg", "turned.jpg", "smaller.jpg",
+    ]  # fmt: skip
+    cv2.imwrite(str(photos / "smaller.jpg"), sharp_photo(20, 320, 240))
+    images = [{"id": i, "file_name": name, "width": 640, "height": 480} for i, name in enumerate(names)]
+    images.append({"id": 0, "file_name": "good2.jpg", "width": 640, "height": 480})
+    whole = [100, 20, 300, 440]
+    boxes = [{"image_id": i, "bbox": whole} for i in range(len(names))]
+    boxes += [
+        {"image_id": 1, "bbox": whole},
+        {"image_id": 1, "bbox": [10, 10, -5, 20]},
+        {"image_id": 1, "bbox": [10, 10, 0, 20]},
+        {"image_id": 1, "bbox": [5000, 5000, 20, 20]},
+        {"image_id": 1, "bbox": [10, 10, 50]},
+        {"image_id": 999, "bbox": whole},
+    ]
+    annotations = [{"id": i, "category_id": 1, "iscrowd": 0, "area": 1.0, **box} for i, box in enumerate(boxes)]
+    text = json.dumps({"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]})
+    (tmp_path / "messy.json").write_text(text.replace("[10, 10, 0, 20]", "[NaN, 10, 30, 20]"))
+    return {
+        "name": "messy",
+        "root": str(tmp_path / "root"),
+        "workers": 2,
+        "max_failed_share": 1.0,
+        "sources": [
+            {"format": "coco", "name": "messy", "photos": str(photos), "annotations": str(tmp_path / "messy.json")}
+        ],
+        "crop": {"min_side_px": 200, "max_upscale": 2, "min_laplacian_variance": 100},
+        "score": {"metrics": ["piqe"]},
+        "select": {"top_share": 1.0},
+    }
+
+
+def rejects_of(curated):
+    shards = [shard for stage, shards in curated.stages.items() if stage != "select" for shard in shards]
+    return [row for shard in shards for row in shard.read("rejects").to_pylist()]
+
+
+def test_every_bad_thing_has_its_row_and_the_run_ends(messy):
+    curated, _ = curate_here(validated(messy, "test"))
+    rejects = rejects_of(curated)
+    photos = {row["path"]: row["reason"] for row in rejects if row["item"] == "photo"}
+    assert photos["blurred.jpg"] == Reason.BLURRED_PHOTO
+    assert photos["empty.jpg"] == Reason.EMPTY_FILE
+    assert photos["text.jpg"] == Reason.NOT_AN_IMAGE
+    assert photos["cut.jpg"] == Reason.TRUNCATED_IMAGE
+    assert photos["cmyk.jpg"] == photos["grey.jpg"] == Reason.PIXEL_FORMAT
+    assert photos["link.jpg"] == photos["../outside.jpg"] == photos["/etc/passwd"] == Reason.PATH_OUTSIDE_ROOT
+    assert photos["missing.jpg"] == Reason.MISSING_FILE
+    assert photos["smaller.jpg"] == Reason.SIZE_MISMATCH
+    assert photos["good2.jpg"] == Reason.DUPLICATE_PHOTO_ID
+    boxes = [row["reason"] for row in rejects if row["item"] == "box" and row["photo_id"] in ("1", "999")]
+    expected = {Reason.DUPLICATE_BOX, Reason.INVALID_BOX, Reason.OUTSIDE_PHOTO, Reason.UNKNOWN_PHOTO_ID}
+    assert expected <= set(boxes) | {row["reason"] for row in rejects if row["item"] == "record"}
+    (crops,) = (report.counts["crop"] for report in curated.reports if report.stage == "publish")
+    kept = {
+        row["photo_path"] for shard in curated.stages["crop"] for row in shard.read("crops", ["photo_path"]).to_pylist()
+    }
+    assert kept == {"good.jpg", "mit Leerzeichen ü.jpg", "good2.jpg", "turned.jpg"}
+    assert crops.num_kept == 3  # the turned photo is the good one again
+    blurred = next(row for row in rejects if row["reason"] == Reason.BLURRED_PHOTO)
+    assert blurred["value"] < blurred["limit"] == 100
+
+
+def test_only_what_a_change_touches_is_done_again(messy):
+    curate_here(validated(messy, "test"))
+    _, ran = curate_here(validated(messy, "test"))
+    assert sum(ran.values()) == 0
+    other_share = {**messy, "select": {"top_share": 0.5}}
+    _, ran = curate_here(validated(other_share, "test"))
+    assert {stage for stage, num in ran.items() if num} == {"select", "publish", "manifest"}
+    other_metric = {**messy, "crop": {**messy["crop"], "max_upscale": 1.5}}
+    assert already_curated(validated(other_metric, "test")) is None
+    _, ran = curate_here(validated(other_metric, "test"))
+    assert ran["ingest"] == 0 < ran["crop"]
+
+
+def test_a_mended_photo_is_read_in_the_next_run(messy):
+    config = validated(messy, "test")
+    curate_here(config)
+    assert already_curated(config) is not None
+    photos = config.sources[0].photos
+    shutil.copyfile(photos / "good.jpg", photos / "missing.jpg")
+    cv2.imwrite(str(photos / "empty.jpg"), sharp_photo(33))
+    assert already_curated(config) is None
+    curated, ran = curate_here(config)
+    assert ran["ingest"] == 0 < ran["crop"]
+    assert not {"missing.jpg", "empty.jpg"} & {row["path"] for row in rejects_of(curated) if row["outcome"] == "failed"}
+
+
+def test_too_many_failures_end_the_run_with_one_sentence(messy):
+    with pytest.raises(
+        TooManyFailuresError, match=r"source messy: \d+ of \d+ photos failed, and max_failed_share is 0.05"
+    ):
+        curate_here(validated({**messy, "max_failed_share": 0.05}, "test"))
+
+
+def test_choice_does_not_depend_on_workers_or_shard_size(messy, tmp_path):
+    published = []
+    for i, (workers, photos_per_shard) in enumerate([(1, 512), (2, 1), (2, 3)]):
+        root = str(tmp_path / f"root{i}")
+        config = {**messy, "root": root, "workers": workers, "photos_per_shard": photos_per_shard}
+        curated, _ = curate_here(validated(config, "test"))
+        files = curated.snapshot.store.local(curated.snapshot.path).glob("*/*.parquet")
+        rows = [row for file in sorted(files) for row in pq.read_table(file).to_pylist()]
+        published.append(sorted(rows, key=lambda row: row["crop_id"]))
+    assert published[0] == published[1] == published[2]
+    assert len(published[0]) == 3
+
+
+def _die():
+    import os
+
+    os.kill(os.getpid(), 9)
+
+
+def test_a_killed_worker_is_told_in_one_sentence():
+    with pytest.raises(WorkerKilledError, match="run the same command again"):
+        run_jobs([Job(_die, ())], 1, lambda num: None)

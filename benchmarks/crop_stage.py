@@ -1,6 +1,6 @@
 """Measure the crop stage on real photos against the bare loop and the plain script.
 
-    python benchmarks/crop_stage.py ../shared/data/coco_mini --photos 2000 --rounds 3
+    python benchmarks/crop_stage.py ../shared/data/coco_mini --photos 4000 --rounds 3
 
 The photos of the folder's `instances_val2017.json` and `instances_train2017.json` are repeated under other names until
 there are `--photos` of them. CPU seconds are those of the whole process tree, start-up and imports included; peak
@@ -144,7 +144,7 @@ def work_list(folder: Path) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("coco", type=Path)
-    parser.add_argument("--photos", type=int, default=2000)
+    parser.add_argument("--photos", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scripts", nargs="*", default=["bare_loop", "plain_script"])
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """What can go wrong without a bug: told in one sentence and by the exit code, never by a traceback."""
 
+from flows.books import TooManyFailuresError
 from flows.config import ConfigError
-from flows.pipeline import TooManyFailuresError
 from flows.root_lock import RootInUseError
 from flows.workers import WorkerKilledError
 from tasks.weights import WeightsUnavailableError

@@ -11,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from flows.books import Books
 from flows.config import CurateConfig
 from flows.workers import Job
 from storage.digest import canonical_json, sha256_of_file
-from storage.report import WHOLE, ItemCounts, StageReport, checked
+from storage.report import StageReport
 from storage.shard import Shard
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -47,10 +48,6 @@ RunStage = Callable[[str, Sequence[Step]], list[Any]]
 """Makes what is not done of a stage; returns the results of the jobs that it ran."""
 
 
-class TooManyFailuresError(Exception):
-    """So many photos could not be read that the dataset would not be what was asked for."""
-
-
 @dataclass(frozen=True)
 class Curated:
     """What a run ended with."""
@@ -67,7 +64,45 @@ def curate_with(run: RunStage, config: CurateConfig) -> Curated:
         TooManyFailuresError: more than `max_failed_share` of a source's photos failed.
     """
     store = Store(config.root)
-    books = Books(store, config.name)
+    books = Books(store, config.name, mere_look=run is _refuse)
+    scored, weights = _score_all(run, store, config, books)
+    selection = _select(run, store, config, scored)
+    books.enter({shard.source: [shard] for shard in selection})
+    snapshot = _publish(run, store, config, scored, selection, books.reports, weights)
+    books.close(snapshot)
+    return Curated(snapshot, books.reports, books.stages)
+
+
+class WorkLeftError(Exception):
+    """Something is still to be made, and nobody was asked to make it."""
+
+
+def _refuse(stage: str, steps: Sequence[Step]) -> list[Any]:
+    if not all(step.done for step in steps):
+        raise WorkLeftError(stage)
+    return []
+
+
+def already_curated(config: CurateConfig) -> Curated | None:
+    """What `curate` would end with, if there is nothing left to do; found from file names, without Prefect's server."""
+    try:
+        return curate_with(_refuse, config)
+    except WorkLeftError:
+        return None
+
+
+def already_scored(config: CurateConfig) -> list[ScoredShard]:
+    """Every scored shard of a dataset, without making any.
+
+    Raises:
+        WorkLeftError: some are missing.
+    """
+    store = Store(config.root)
+    return _score_all(_refuse, store, config, Books(store, config.name, mere_look=True))[0]
+
+
+def _score_all(run: RunStage, store: Store, config: CurateConfig, books: Books) -> tuple[list[ScoredShard], "Weights"]:
+    """Everything that looks at single photos and crops; what follows looks at all of them together."""
     weights = _weights(run, store, config)
     ingested = _ingest(run, store, config)
     books.enter(ingested)
@@ -79,59 +114,7 @@ def curate_with(run: RunStage, config: CurateConfig) -> Curated:
     scored = _score(run, store, config, cropped, weights)
     for metric in config.score.metrics:
         books.enter({name: [s.scores[metric] for s in scored if s.crops.source == name] for name in cropped})
-    selection = _select(run, store, config, scored)
-    books.enter({shard.source: [shard] for shard in selection})
-    snapshot = _publish(run, store, config, scored, selection, books.reports, weights)
-    books.close(snapshot)
-    return Curated(snapshot, books.reports, books.stages)
-
-
-class Books:
-    """The reports of a run so far, kept under the root so that `persona funnel` can show them again."""
-
-    def __init__(self, store: Store, name: str) -> None:
-        self._store, self._name = store, name
-        self.reports: list[StageReport] = []
-        self.stages: dict[str, list[Shard]] = {}
-
-    def enter(self, shards_of: dict[str, list[Shard]]) -> None:
-        """Add up the shards of a stage, source by source."""
-        for shards in shards_of.values():
-            if shards:
-                self.stages.setdefault(shards[0].stage, []).extend(shards)
-                first, *rest = (shard.report() for shard in shards)
-                self.reports.append(checked(sum(rest, start=first)))
-        self._write(None)
-
-    def stop_at_too_many_failures(self, max_share: float) -> None:
-        """Raise if more than `max_share` of any source's photos failed in the stages so far."""
-        for source in dict.fromkeys(report.source for report in self.reports):
-            photos = [r.counts["photo"] for r in self.reports if r.source == source and "photo" in r.counts]
-            num_in, num_failed = photos[0].num_in, sum(counts.num_failed for counts in photos)
-            if num_failed > max_share * num_in:
-                reasons = sum(photos[1:], start=photos[0]).failed
-                most = max(reasons, key=lambda reason: reasons[reason])
-                raise TooManyFailuresError(
-                    f"source {source}: {num_failed} of {num_in} photos failed, and max_failed_share is {max_share:g}"
-                    f"; most often {most.sentence} ({reasons[most]}); mend them and run again, or raise the limit"
-                )
-
-    def close(self, snapshot: Snapshot) -> None:
-        """Note the snapshot that the run ended with, after its rows were held against what was selected."""
-        num_in = sum(report.counts["crop"].num_kept for report in self.reports if report.stage == "select")
-        num_kept = sum(file["rows"] or 0 for file in snapshot.manifest()["files"])
-        counts = ItemCounts(num_in=num_in, num_kept=num_kept)
-        self.reports.append(checked(StageReport(stage="publish", source=WHOLE, counts={"crop": counts})))
-        self._write(snapshot.path)
-
-    def _write(self, snapshot_path: str | None) -> None:
-        books = {"name": self._name, "snapshot": snapshot_path, "reports": self.reports}
-        self._store.write_text(books_path(self._name), canonical_json(books))
-
-
-def books_path(name: str) -> str:
-    """Where the books of the dataset `name` are kept under its root."""
-    return f"books/{name}.json"
+    return scored, weights
 
 
 Weights = dict[str, dict[str, str]]
@@ -252,7 +235,9 @@ def _score(
 def _select(run: RunStage, store: Store, config: CurateConfig, scored: list[ScoredShard]) -> list[Shard]:
     directions = {metric: lower_is_better(metric) for metric in config.score.metrics}
     selection = selected_shards(store, scored, directions, config.select)
-    job = Job(select, (store, scored, directions, config.select))
+    job = Job(
+        select, (store, scored, directions, config.select), sum(shard.crops.num_rows("crops") for shard in scored)
+    )
     run("select", [Step(job, all(shard.is_done() for shard in selection))])
     return selection
 
@@ -298,21 +283,3 @@ def code_version() -> str:
     except (OSError, subprocess.CalledProcessError):
         return number
     return f"{number} {described.stdout.strip()}"
-
-
-class _WorkLeftError(Exception):
-    pass
-
-
-def already_curated(config: CurateConfig) -> Curated | None:
-    """What `curate` would end with, if there is nothing left to do; found from file names, without Prefect's server."""
-
-    def refuse(stage: str, steps: Sequence[Step]) -> list[Any]:
-        if not all(step.done for step in steps):
-            raise _WorkLeftError(stage)
-        return []
-
-    try:
-        return curate_with(refuse, config)
-    except _WorkLeftError:
-        return None

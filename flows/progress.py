@@ -9,11 +9,11 @@ from rich.text import Text
 
 
 class RateColumn(ProgressColumn):
-    """Items per second."""
+    """Items per second since the stage began; shards end in bursts, so anything shorter would jump."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.1f}/s" if speed else "", style="cyan")
+        elapsed_s = task.finished_time or task.elapsed
+        return Text(f"{task.completed / elapsed_s:,.1f}/s" if elapsed_s else "", style="cyan")
 
 
 @contextmanager

@@ -5,13 +5,17 @@ import time
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 
 from dashboards.contact_sheet import contact_sheet
 from dashboards.funnel import funnel_table
+from flows.books import books_path
 from flows.config import ConfigError, CurateConfig
-from flows.pipeline import Curated, already_curated, books_path
+from flows.pipeline import Curated, WorkLeftError, already_curated, already_scored
 from storage.report import StageReport
 from storage.store import Store
+from tasks.calibrate import calibrate, calibration_rows, proposal_lines
+from tasks.iqa import lower_is_better
 from tasks.photo import load_photo
 from tasks.unusable import Unusable
 
@@ -81,3 +85,33 @@ def save_contact_sheet(config: CurateConfig, curated: Curated) -> str:
     with store.new_file(path) as aside:
         sheet.save(aside, "PNG")
     return store.full(path)
+
+
+def show_calibration(config: CurateConfig, wanted: int | None) -> int:
+    """Print what other limits would yield, and the limits for a wanted number of crops.
+
+    Raises:
+        ConfigError: the crops are not scored yet.
+    """
+    try:
+        scored = already_scored(config)
+    except WorkLeftError as error:
+        raise ConfigError(
+            f"{config.name} is not scored yet (stage {error} is not done): run `persona curate` first"
+        ) from error
+    directions = {metric: lower_is_better(metric) for metric in config.score.metrics}
+    calibration = calibrate(scored, directions, config.select, wanted)
+    heading, *rows = calibration_rows(calibration)
+    table = Table(title="crops kept: alone / together with everything else as configured", title_justify="left")
+    for i, name in enumerate(heading):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+    shown = None
+    for row in rows:
+        if shown not in (None, row[0]):
+            table.add_section()
+        table.add_row(row[0] if row[0] != shown else "", *row[1:])
+        shown = row[0]
+    console.print(table)
+    if calibration.proposal is not None:
+        console.print("\n".join(proposal_lines(calibration.proposal, config.select)), markup=False, highlight=False)
+    return 0

@@ -45,7 +45,7 @@ from tasks.unread_files import any_changed
 VERSION = 1
 """Part of every key; raised whenever the same annotations would give other tables."""
 
-MEMORY_MB = 400
+MEMORY_MB = 300
 ITEMS: tuple[Item, ...] = ("record", "photo", "box")
 
 

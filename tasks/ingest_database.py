@@ -262,8 +262,8 @@ ORDER BY shard, path
 
 NUM_IN = """
 SELECT shard, item, count(*) AS num FROM (
-    SELECT shard_of(md5_number_lower(photo_id)) AS shard, 'photo' AS item FROM photos
-    UNION ALL SELECT shard_of(md5_number_lower(photo_id)), 'box' FROM boxes
+    SELECT shard_of(hash) AS shard, 'photo' AS item FROM listed
+    UNION ALL SELECT shard_of(hash), 'box' FROM box_state
     UNION ALL SELECT shard_of(md5_number_lower(photo_id)), item FROM unread
 ) GROUP BY ALL ORDER BY shard, item
 """

@@ -12,7 +12,7 @@ def scratch_database(folder: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
         folder: an existing folder with room for a copy of the data.
         memory_mb: what DuckDB may hold before it spills into `folder`.
     """
-    return duckdb.connect(
+    database = duckdb.connect(
         folder / "scratch.duckdb",
         config={
             "threads": 1,  # a worker process keeps to one core
@@ -21,3 +21,5 @@ def scratch_database(folder: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
             "preserve_insertion_order": False,  # costs memory; every query that needs an order says so
         },
     )
+    database.execute("PRAGMA force_compression='uncompressed'")  # written once, read twice: not worth a core
+    return database

@@ -307,7 +307,7 @@ class Metadata:
 
 
 def read_metadata(scored_shards: Sequence[ScoredShard]) -> Metadata:
-    """Ids, hashes, squares and scores of all crops: about 300 bytes each, so 130 MB for the paper's 440,000.
+    """Ids, hashes, squares and scores of all crops: 0.3 GB for 440,000.
 
     Raises:
         ValueError: no shard, shards that lack a metric which others have, a score without a crop, or a crop id twice.
@@ -389,7 +389,7 @@ def select(
     """Write the verdict on every crop, one shard per source; nothing is done where all of them are there.
 
     Each shard holds the tables `selection` (in the order of crop ids) and `statistics`, the same one in all of them.
-    Only columns without pictures are read: memory is about 1 KB per crop at most, 440 MB for 440,000.
+    Only columns without pictures are read: 440,000 crops take 0.7 GB of memory and, for the hashes, 20 s of one core.
 
     Args:
         store: where to write.

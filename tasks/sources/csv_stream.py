@@ -1,10 +1,10 @@
 """A CSV file batch by batch as Arrow columns of bytes; broken rows are set aside with their number."""
 
 import csv
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
@@ -84,18 +84,14 @@ class _RowNumbers:
         """A row that no batch contains; told before the batch that it would have stood in."""
         self._skipped.append(number)
 
-    def take(self, num_rows: int) -> list[int]:
+    def take(self, num_rows: int) -> np.ndarray:
         """The numbers of the next rows."""
-        if not self._skipped:
-            numbers = list(range(self._next, self._next + num_rows))
-        else:
-            numbers, number = [], self._next
-            while len(numbers) < num_rows:
-                at = bisect_right(self._skipped, number - 1)
-                if at == len(self._skipped) or self._skipped[at] != number:
-                    numbers.append(number)
-                number += 1
-        if numbers:
-            self._next = numbers[-1] + 1
-        self._skipped = [number for number in self._skipped if number >= self._next]
+        skipped, last = 0, self._next + num_rows - 1
+        while skipped < len(self._skipped) and self._skipped[skipped] <= last:
+            skipped += 1
+            last += 1
+        numbers = np.arange(self._next, last + 1)
+        numbers = numbers[~np.isin(numbers, self._skipped[:skipped])]
+        del self._skipped[:skipped]
+        self._next = last + 1
         return numbers

@@ -67,7 +67,7 @@ class FolderSource(Source):
 
 
 def _leads_outside(path: str, real_root: str) -> bool:
-    return not os.path.realpath(path).startswith(real_root.rstrip("/") + "/")
+    return not f"{os.path.realpath(path)}/".startswith(real_root.rstrip("/") + "/")
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

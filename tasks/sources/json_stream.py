@@ -9,7 +9,7 @@ import codecs
 import json
 import json.scanner
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +19,7 @@ MAX_ITEM_CHARS = 1 << 25
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _AFTER_ITEM = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
-_scan = json.scanner.make_scanner(json.JSONDecoder())
+_scan: Callable[[str, int], tuple[Any, int]] = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[arg-type]
 
 
 class CutError(Exception):
@@ -44,13 +44,14 @@ def arrays_of(path: Path) -> Iterator[tuple[str, Iterator[Any]]]:
         if window.next_char() == "}":
             return
         while window.next_char() == '"':
-            key = window.value(":")
+            key = window.value()
+            window.expect(":")
             if window.next_char() != "[":
-                window.value(",}")
+                window.value()
             else:
                 window.at += 1
                 yield key, window.items(key)
-                window.expect(",}")
+            window.expect(",}")
             if window.last == "}":
                 return
         raise window.cut("between two keys")
@@ -67,7 +68,7 @@ def find_records(path: Path, key: str) -> list[dict[str, Any]] | None:
         for offset in _offsets(file, pattern):
             file.seek(offset)
             try:
-                value = _Window(file, path).value(",}")
+                value = _Window(file, path).value()
             except CutError:
                 continue
             if isinstance(value, list) and all(isinstance(v, dict) and "id" in v for v in value):
@@ -98,7 +99,7 @@ class _Window:
         self._at_end = False
         self.text, self.at = "", 0
         self.last = ""
-        """The separator that `value` or `expect` met."""
+        """The separator that `expect` met."""
 
     def grow(self) -> bool:
         """Drop what was read and add a piece; False where there is no more, or where more would not help."""
@@ -128,8 +129,8 @@ class _Window:
             raise self.cut("after a value")
         self.at += 1
 
-    def value(self, separators: str) -> Any:  # noqa: ANN401 - any JSON value
-        """The value at this position and the separator behind it."""
+    def value(self) -> Any:  # noqa: ANN401 - any JSON value
+        """The value at this position."""
         self.next_char()
         while True:
             try:
@@ -141,7 +142,6 @@ class _Window:
             if not self.grow():
                 raise self.cut("in a value")
         self.at = end
-        self.expect(separators)
         return value
 
     def items(self, key: str) -> Iterator[Any]:

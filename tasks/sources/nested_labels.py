@@ -18,7 +18,7 @@ def owners(
     """For every box the number of the box that stands for its body: itself, or the one with the most special label.
 
     Args:
-        photo: (N,) number of the photo, ascending.
+        photo: (N,) number of the photo; the boxes of a photo stand together.
         xyxy: (N, 4) coordinates in any unit, since IoU does not depend on it.
         label: (N,) number of the label; the most special labels have the smallest numbers.
         group: (N,) 1 = a group of people, 0 = one, -1 = unknown; a group is never the same as one person.
@@ -41,7 +41,7 @@ def _pairs(
     photo: np.ndarray, xyxy: np.ndarray, label: np.ndarray, group: np.ndarray, is_general: np.ndarray
 ) -> list[tuple[int, int]]:
     """Pairs of boxes that may be one body, the best overlap first."""
-    found: list[tuple[float, int, int]] = []
+    found: list[tuple[tuple[float, ...], int, int]] = []
     first = np.arange(len(photo))
     lag = 0
     while True:
@@ -56,13 +56,18 @@ def _pairs(
         i, j = i[nested], j[nested]
         iou = _iou(xyxy[i], xyxy[j])
         near = iou >= SAME_BODY_IOU
-        found += zip(iou[near].tolist(), i[near].tolist(), j[near].tolist(), strict=True)
-    return [(i, j) for _, i, j in sorted(found, key=lambda pair: (-pair[0], pair[1], pair[2]))]
+        i, j = i[near], j[near]
+        i, j = np.where(label[i] < label[j], (i, j), (j, i))
+        # equal overlaps are settled by the coordinates, never by the order of the file
+        keys = np.column_stack([-iou[near], xyxy[i], xyxy[j], label[i], label[j]])
+        found += zip(map(tuple, keys.tolist()), i.tolist(), j.tolist(), strict=True)
+    return [(i, j) for _, i, j in sorted(found)]
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(N,) intersection over union of (N, 4) boxes; 0 where one of them encloses nothing."""
-    inside = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0).prod(axis=1)
-    areas = [np.maximum(box[:, 2:] - box[:, :2], 0).prod(axis=1) for box in (a, b)]
-    union = areas[0] + areas[1] - inside
-    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is nobody's double
+        inside = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0).prod(axis=1)
+        areas = [np.maximum(box[:, 2:] - box[:, :2], 0).prod(axis=1) for box in (a, b)]
+        union = areas[0] + areas[1] - inside
+        return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)

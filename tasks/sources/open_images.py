@@ -44,7 +44,7 @@ _FLAGS = {
 _BOX_COLUMNS = ("ImageID", "LabelName", *_COORDINATES, *_FLAGS)
 _IMAGE_COLUMNS = ("ImageID", "OriginalURL", "OriginalLandingURL", "License", "Author")
 
-MEMORY_MB = 256
+MEMORY_MB = 128
 SORTED_ROWS = 65_536
 HEADER_BYTES = 1 << 16
 
@@ -68,15 +68,22 @@ class OpenImagesSource(Source):
         return [path for path in (self.boxes, self.classes, self.image_ids) if path]
 
     def read(self, scratch: Path) -> Iterator[Records]:
-        """See Source; sorted by photo on disk, so that the boxes of one photo need not stand together."""
+        """See Source."""
         label_of_mid = self._person_classes()
         with closing(scratch_database(scratch, MEMORY_MB)) as database:
             database.execute(_TABLES)
-            yield from self._collect_boxes(database, label_of_mid)
             yield from self._collect_image_ids(database)
-            yield from _photos(database.sql(_PHOTOS_WITHOUT_PEOPLE))
-            yield from self._people(database)
+            handle = os.open(self.photos, os.O_RDONLY)
+            try:
+                for people in _whole_photos(self._people_by_photo(database, label_of_mid)):
+                    if isinstance(people, Unread):
+                        yield people
+                    else:
+                        yield from self._boxes(people, database, handle)
+            finally:
+                os.close(handle)
             yield from _photos(database.sql(_PHOTOS_WITH_PEOPLE))
+            yield from _photos(database.sql(_PHOTOS_WITHOUT_PEOPLE))
 
     def _person_classes(self) -> dict[str, int]:
         """MID → number in PERSON_CLASSES."""
@@ -90,7 +97,35 @@ class OpenImagesSource(Source):
             )
         return numbers
 
-    def _collect_boxes(self, database: duckdb.DuckDBPyConnection, label_of_mid: dict[str, int]) -> Iterator[Unread]:
+    def _people_by_photo(
+        self, database: duckdb.DuckDBPyConnection, label_of_mid: dict[str, int]
+    ) -> Iterator[pa.Table | Unread]:
+        """The rows that are people, those of a photo together; the files are published like that."""
+        found = self._people(database, label_of_mid)
+        if self._is_sorted():
+            yield from found
+            return
+        for people in found:
+            if isinstance(people, Unread):
+                yield people
+            else:
+                _insert(database, "people", people)
+        for batch in database.cursor().sql("SELECT * FROM people ORDER BY photo_id").to_arrow_reader(SORTED_ROWS):
+            yield pa.Table.from_batches([batch])
+
+    def _is_sorted(self) -> bool:
+        """Whether the photo ids of the boxes ascend."""
+        last = b""
+        for batch in csv_batches(self.boxes, ["ImageID"], quoted=False):
+            if isinstance(batch, pa.RecordBatch) and batch.num_rows:
+                ids = batch["ImageID"]
+                if ids[0].as_py() < last or not pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py():
+                    return False
+                last = ids[-1].as_py()
+        return True
+
+    def _people(self, database: duckdb.DuckDBPyConnection, label_of_mid: dict[str, int]) -> Iterator[pa.Table | Unread]:
+        """The rows that are people, in the order of the file; the ids of all photos go into the database."""
         mids = pa.array(label_of_mid, pa.binary())
         labels = pa.array(label_of_mid.values(), pa.int8())
         for batch in csv_batches(self.boxes, _BOX_COLUMNS, quoted=False):
@@ -104,7 +139,7 @@ class OpenImagesSource(Source):
                 else:
                     photo_ids, people = piece
                     _insert(database, "listed", pa.table({"photo_id": photo_ids.unique()}))
-                    _insert(database, "people", people)
+                    yield people
 
     def _collect_image_ids(self, database: duckdb.DuckDBPyConnection) -> Iterator[Unread]:
         if self.image_ids is None:
@@ -118,23 +153,6 @@ class OpenImagesSource(Source):
             _insert(database, "images", pa.table({**columns, ROW: batch[ROW]}))
         database.execute("DELETE FROM listed WHERE photo_id = ''")
 
-    def _people(self, database: duckdb.DuckDBPyConnection) -> Iterator[Records]:
-        """The boxes, pixel coordinates and merged labels; sizes of the photos go into the database meanwhile."""
-        handle = os.open(self.photos, os.O_RDONLY)
-        try:
-            rest = None
-            for batch in database.cursor().sql(_PEOPLE).to_arrow_reader(SORTED_ROWS):
-                table = pa.Table.from_batches([batch])
-                table = pa.concat_tables([rest, table]) if rest is not None else table
-                complete = _start_of_last_photo(table)
-                rest = table.slice(complete)
-                if complete:
-                    yield from self._boxes(table.slice(0, complete).combine_chunks(), database, handle)
-            if rest is not None:
-                yield from self._boxes(rest.combine_chunks(), database, handle)
-        finally:
-            os.close(handle)
-
     def _boxes(self, people: pa.Table, database: duckdb.DuckDBPyConnection, handle: int) -> Iterator[Records]:
         """The boxes of some complete photos, whose sizes go into the database."""
         encoded = people["photo_id"].chunk(0).dictionary_encode()
@@ -142,17 +160,18 @@ class OpenImagesSource(Source):
         sizes = [self._size_px(photo_id, handle) for photo_id in encoded.dictionary.to_pylist()]
         is_open = np.array([not isinstance(size, Unread) for size in sizes])
         pixels = np.array([(0, 0) if isinstance(size, Unread) else size for size in sizes], np.int32)
-        table = pa.table({"photo_id": encoded.dictionary, "width_px": pixels[:, 0], "height_px": pixels[:, 1]})
-        _insert(database, "sizes", table.filter(pa.array(is_open)))
+        width, height = (pa.array(values, mask=~is_open) for values in pixels.T)
+        _insert(database, "sizes", pa.table({"photo_id": encoded.dictionary, "width_px": width, "height_px": height}))
         bodies, photo = _bodies(people, photo)
         is_readable = is_open[photo]
         if is_readable.any():
             yield _in_pixels(bodies.filter(pa.array(is_readable)), pixels[photo[is_readable]])
         yield from (size for size in sizes if isinstance(size, Unread))
+        box_ids = bodies["box_id"].to_pylist()
         for i in np.flatnonzero(~is_readable).tolist():
             why = sizes[photo[i]]
             assert isinstance(why, Unread)
-            yield why._replace(item="box", box_id=bodies["box_id"][i].as_py())
+            yield why._replace(item="box", box_id=box_ids[i])
 
     def _size_px(self, photo_id: str, handle: int) -> Size | Unread:
         """Width and height of a photo; `handle` is open on the photo folder."""
@@ -160,8 +179,9 @@ class OpenImagesSource(Source):
         if leads_outside(path):
             return Unread("photo", Reason.PATH_OUTSIDE_ROOT, path, photo_id, path=path)
         try:
-            data = b"" if "/" in path else _beginning(path, handle)
-            return self._upright(data)
+            return self._upright(b"" if "/" in path else _beginning(path, handle))
+        except FileNotFoundError:
+            return Unread("photo", Reason.MISSING_FILE, path, photo_id, path=path)
         except (OSError, ValueError):  # a link, a long header, or something wrong with the file
             return self._size_the_long_way(photo_id, path)
 
@@ -203,10 +223,8 @@ CREATE TABLE images ({", ".join(f"{name} VARCHAR" for name in _IMAGE_COLUMNS)}, 
 CREATE TABLE sizes (photo_id VARCHAR, width_px INTEGER, height_px INTEGER);
 """
 
-_PEOPLE = f"SELECT * FROM people ORDER BY photo_id, {', '.join(_COORDINATES)}, label"
-
 _PHOTOS_WITHOUT_PEOPLE = """
-SELECT DISTINCT photo_id, photo_id || '.jpg' AS path FROM listed ANTI JOIN people USING (photo_id)
+SELECT DISTINCT photo_id, photo_id || '.jpg' AS path FROM listed ANTI JOIN sizes USING (photo_id)
 """
 
 # The photos of Open Images are all under this licence; the CSV gives its address only.
@@ -215,7 +233,7 @@ SELECT photo_id, photo_id || '.jpg' AS path, width_px, height_px,
     CASE License WHEN 'https://creativecommons.org/licenses/by/2.0/' THEN 'CC BY 2.0' END AS licence,
     nullif(License, '') AS licence_url, nullif(Author, '') AS author,
     nullif(OriginalURL, '') AS photo_url, nullif(OriginalLandingURL, '') AS page_url
-FROM sizes LEFT JOIN (
+FROM (FROM sizes WHERE width_px IS NOT NULL) LEFT JOIN (
     SELECT i.* FROM images i SEMI JOIN sizes ON i.ImageID = sizes.photo_id
     QUALIFY row_number() OVER (PARTITION BY i.ImageID ORDER BY i.{ROW}) = 1
 ) ON ImageID = photo_id
@@ -276,9 +294,21 @@ def _as_text(values: pa.Array) -> pa.Array:
         return pa.array([value.decode("utf-8", "replace") for value in values.to_pylist()], pa.string())
 
 
-def _start_of_last_photo(people: pa.Table) -> int:
-    last = people["photo_id"][-1].as_py()
-    return pc.index(people["photo_id"], last).as_py()
+def _whole_photos(tables: Iterator[pa.Table | Unread]) -> Iterator[pa.Table | Unread]:
+    """The same rows, cut so that all rows of a photo come together; photos stand one behind the other."""
+    rest: pa.Table | None = None
+    for table in tables:
+        if isinstance(table, Unread):
+            yield table
+        elif len(table):
+            table = pa.concat_tables([rest, table]) if rest is not None else table
+            ids = table["photo_id"]
+            start_of_last = pc.index(ids, ids[-1]).as_py()
+            rest = table.slice(start_of_last)
+            if start_of_last:
+                yield table.slice(0, start_of_last).combine_chunks()
+    if rest is not None:
+        yield rest.combine_chunks()
 
 
 def _bodies(people: pa.Table, photo: np.ndarray) -> tuple[pa.Table, np.ndarray]:
@@ -288,11 +318,12 @@ def _bodies(people: pa.Table, photo: np.ndarray) -> tuple[pa.Table, np.ndarray]:
     flags = np.stack([people[name].to_numpy() for name in _FLAGS], axis=1)
     owner = owners(photo, shares, label, people["IsGroupOf"].to_numpy(), _IS_GENERAL)
     known = flags.copy()
-    np.maximum.at(known, owner, flags)  # 1 before 0 before unknown
+    merged = np.flatnonzero(owner != np.arange(len(owner)))
+    np.maximum.at(known, owner[merged], flags[merged])  # 1 before 0 before unknown
     stays = owner == np.arange(len(owner))
     bodies = {
         "photo_id": people["photo_id"].combine_chunks().filter(pa.array(stays)),
-        "box_id": pa.array(_box_ids(shares[stays], label[stays]), pa.string()),
+        "box_id": _box_ids(shares[stays], label[stays]),
         "labels": _label_lists(owner, label, stays),
         "shares": pa.FixedSizeListArray.from_arrays(pa.array(shares[stays].ravel()), 4),
     }
@@ -303,13 +334,13 @@ def _bodies(people: pa.Table, photo: np.ndarray) -> tuple[pa.Table, np.ndarray]:
 
 def _label_lists(owner: np.ndarray, label: np.ndarray, stays: np.ndarray) -> pa.Array:
     """For every box that stays the names of all boxes that it stands for."""
-    order = np.lexsort((label, owner))
+    order = np.argsort(owner * len(PERSON_CLASSES) + label, kind="stable")
     ends = np.cumsum(np.bincount(owner, minlength=len(owner))[stays])
     names = pa.array(PERSON_CLASSES).take(pa.array(label[order]))
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], ends]), pa.int32()), names)
 
 
-def _box_ids(shares: np.ndarray, label: np.ndarray) -> list[str]:
+def _box_ids(shares: np.ndarray, label: np.ndarray) -> pa.Array:
     """Open Images gives its boxes no id: 8 hexadecimal digits from coordinates and label, so that it outlives new rows.
 
     The mixing steps are those of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
@@ -320,7 +351,11 @@ def _box_ids(shares: np.ndarray, label: np.ndarray) -> list[str]:
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed ^= mixed >> np.uint64(31)
-    return [f"{number:08x}" for number in (mixed >> np.uint64(32)).tolist()]
+    digits = _HEXADECIMAL[(mixed >> np.uint64(32)).astype(">u4").view(np.uint8)]
+    return pa.Array.from_buffers(pa.binary(8), len(mixed), [None, pa.py_buffer(digits)]).cast(pa.string())
+
+
+_HEXADECIMAL = np.frombuffer(bytes(range(256)).hex().encode(), "S2")
 
 
 def _in_pixels(bodies: pa.Table, size_px: np.ndarray) -> pa.RecordBatch:

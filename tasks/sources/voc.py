@@ -108,8 +108,10 @@ def _text(element: ET.Element, name: str) -> str | None:
 
 def _number(element: ET.Element, name: str) -> float | None:
     found = _text(element, name)
+    if found is None:
+        return None
     try:
-        return None if found is None else float(found)
+        return float(found)
     except ValueError as error:
         raise WrongFieldError(f"{name} is {found[:40]!r}, no number") from error
 

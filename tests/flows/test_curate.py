@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from datasets import load_dataset
@@ -77,6 +78,20 @@ def test_funnel_shows_it_again(demo, prefect_server):
     assert [line for line in shown.stdout.splitlines() if line.startswith("│")] == table
     nothing = persona(prefect_server, "funnel", root / "nowhere")
     assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
+
+
+def test_calibrate_answers_from_scores_and_leaves_the_funnel_alone(demo, prefect_server, tmp_path):
+    root, _ = demo
+    text = (Path(__file__).parent.parent.parent / "configs/demo.yaml").read_text()
+    configs = Path(__file__).parent.parent.parent / "configs"
+    (tmp_path / "demo.yaml").write_text(text.replace("$ROOT", str(root)).replace("$CONFIGS", str(configs)))
+    answer = persona(prefect_server, "calibrate", tmp_path / "demo.yaml", "--crops", "3")
+    assert answer.returncode == 0, answer.stderr
+    assert "3 crops wanted" in answer.stdout
+    unscored = persona(prefect_server, "calibrate", tmp_path / "demo.yaml", "--set", "crop.min_side_px=300")
+    assert (unscored.returncode, unscored.stderr.count("\n")) == (2, 1)
+    assert "run `persona curate` first" in unscored.stderr
+    assert "publish" in persona(prefect_server, "funnel", root).stdout
 
 
 def test_snapshot_verify_finds_a_flipped_byte(demo, prefect_server):

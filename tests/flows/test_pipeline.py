@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from flows.books import TooManyFailuresError
 from flows.config import validated
-from flows.pipeline import TooManyFailuresError, already_curated, curate_with
+from flows.pipeline import already_curated, curate_with
 from flows.workers import Job, WorkerKilledError, run_jobs
 from storage.reasons import Reason
 

@@ -89,7 +89,12 @@ def planted():
     photo_hashes = np.array([photo, *random_hashes(1, 8), copy, copy, *random_hashes(1, 9)], np.uint64)
     crop_hashes = np.array([crop, flipped(crop, 7, 9), others[0], others[1], others[2]], np.uint64)
     squares = np.array([[0.1, 0.1, 0.5, 0.5]] * 2 + [[0.12, 0.1, 0.5, 0.5], [0.5, 0.1, 0.9, 0.5], [0.1, 0.1, 0.5, 0.5]])
-    return {"photo": np.array([0, 1, 2, 2, 3]), "photo_phash": photo_hashes, "crop_phash": crop_hashes, "square": squares}
+    return {
+        "photo": np.array([0, 1, 2, 2, 3]),
+        "photo_phash": photo_hashes,
+        "crop_phash": crop_hashes,
+        "square": squares,
+    }
 
 
 def test_planted_near_duplicates():
@@ -164,7 +169,11 @@ def test_select_writes_a_verdict_for_every_crop_and_does_nothing_twice(tmp_path)
     assert [shard.source for shard in shards] == ["coco", "voc"]
     for shard in shards:
         counts, rows = shard.report().counts["crop"], rows_of([shard])
-        assert counts.num_in == len(rows) == sum(s.crops.num_rows("crops") for s in scored if s.crops.source == shard.source)
+        assert (
+            counts.num_in
+            == len(rows)
+            == sum(s.crops.num_rows("crops") for s in scored if s.crops.source == shard.source)
+        )
         assert counts.num_kept == sum(row["verdict"] == "kept" for row in rows)
         assert all((row["split"] is None) == (row["reason"] is not None) for row in rows)
     assert sum(row["split"] == "val" for row in rows_of(shards)) == 3

@@ -4,9 +4,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from storage.report import WHOLE, Item, StageReport
-
-PLURAL: dict[Item, str] = {"record": "records", "photo": "photos", "box": "boxes", "crop": "crops"}
+from storage.report import PLURAL, WHOLE, StageReport
 
 
 def funnel_table(reports: Iterable[StageReport], title: str) -> Table:
@@ -18,7 +16,10 @@ def funnel_table(reports: Iterable[StageReport], title: str) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("why not", no_wrap=True)
     shown_source = shown_stage = None
-    for report in sorted(reports, key=lambda report: (report.source == WHOLE, report.source)):  # stable: stages keep their order
+    # Sorting is stable, so the stages of a source keep their order.
+    for report in sorted(
+        reports, key=lambda report: (report.source == WHOLE, report.source)
+    ):
         if shown_source not in (None, report.source):
             table.add_section()
         for item in PLURAL:

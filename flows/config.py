@@ -9,14 +9,15 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
+from flows.ray_workers import ClusterConfig
 from storage.frozen import Frozen
 from tasks.choose import CropConfig, Share
 from tasks.person_detector import DetectConfig
 from tasks.photo import PhotoConfig
 from tasks.publish import PublishConfig
 from tasks.score import ScoreConfig
-from tasks.select import SelectConfig
 from tasks.sources import AnySource
+from tasks.verdicts import SelectConfig
 
 
 class ConfigError(ValueError):
@@ -31,7 +32,9 @@ class CurateConfig(Frozen):
     root: str
     """Where everything is kept: a folder, or an s3:// or gs:// address."""
     workers: PositiveInt = os.cpu_count() or 1
-    """Worker processes."""
+    """Worker processes on this machine."""
+    cluster: ClusterConfig | None = None
+    """A Ray cluster that takes the shards instead."""
     photos_per_shard: PositiveInt = 512
     """How many photos a worker takes at a time, about."""
     max_failed_share: Share = 0.05

@@ -14,6 +14,7 @@ from rich.console import Console
 from flows.config import CurateConfig
 from flows.pipeline import Curated, Step, curate_with
 from flows.progress import progress_bar
+from flows.ray_workers import run_jobs_on_ray
 from flows.root_lock import root_lock
 from flows.workers import run_jobs
 from storage.store import Store
@@ -47,6 +48,8 @@ def curate(config: CurateConfig) -> Curated:
 
         def call() -> list[Any]:
             with progress_bar(console, stage, num_items) as advance:
+                if config.cluster:
+                    return run_jobs_on_ray(jobs, config.cluster, advance)
                 return run_jobs(jobs, config.workers, advance)
 
         return run_stage(stage, call)

@@ -28,7 +28,8 @@ from tasks.person_detector import check_weights
 from tasks.photo import PhotoConfig
 from tasks.publish import commit_snapshot, plan_snapshot, write_part
 from tasks.score import score_key, score_shard
-from tasks.select import ScoredShard, select, selected_shards
+from tasks.scored_crops import ScoredShard
+from tasks.select import select, selected_shards
 from tasks.sources.base import Source
 from tasks.unread_files import any_changed
 
@@ -176,9 +177,8 @@ def _detect(
             for photos in ingested[source.name]:
                 key = detect_key(photos, source, config.detect, config.photo, weights[_detector(config)])
                 out = Shard(store, "detect", source.name, photos.number, key)
-                job = Job(
-                    detect_shard, (photos, out, source, config.detect, config.photo, THREADS), photos.num_rows("photos")
-                )
+                arguments = (photos, out, source, config.detect, config.photo, THREADS)
+                job = Job(detect_shard, arguments, photos.num_rows("photos"), runs_network=True)
                 planned[source.name].append((out, Step(job, _is_current(out, source))))
     return ingested | _run_planned(run, "detect", planned)
 
@@ -225,7 +225,7 @@ def _score(
                 for metric in config.score.metrics
             }
             missing = {metric: out for metric, out in outs.items() if not out.is_done()}
-            job = Job(score_shard, (crops, missing, config.score, THREADS), crops.num_rows("crops"))
+            job = Job(score_shard, (crops, missing, config.score, THREADS), crops.num_rows("crops"), runs_network=True)
             scored.append(ScoredShard(crops, outs))
             steps.append(Step(job, not missing))
     run("score", steps)
@@ -257,7 +257,7 @@ def _publish(
         scored,
         selection,
         config=config.publish,
-        config_dump=config.model_dump(mode="json", exclude={"root", "workers", "max_failed_share"}),
+        config_dump=config.model_dump(mode="json", exclude={"root", "workers", "cluster", "max_failed_share"}),
         reports=reports,
         weights={file: sha256 for files in weights.values() for file, sha256 in files.items()},
     )

@@ -26,6 +26,7 @@ class Job:
     arguments: tuple[Any, ...]
     num_items: int = 0  # what the progress bar counts
     reports_progress: bool = False  # the function takes `on_progress` and tells it of every few items by itself
+    runs_network: bool = False  # on a cluster it may take its share of a GPU
 
 
 def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int], None]) -> list[Any]:
@@ -84,7 +85,13 @@ def _tick(num_items: int) -> None:
 def _start_worker(ticks: "Synchronized[int]") -> None:
     global _ticks
     _ticks = ticks
-    # As many processes as cores are running already: a second thread in each would only make them wait.
+    keep_to_one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def keep_to_one_thread() -> None:
+    """As many processes as cores are running already: a second thread in each would only make them wait."""
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
     import cv2
@@ -93,8 +100,6 @@ def _start_worker(ticks: "Synchronized[int]") -> None:
     cv2.setNumThreads(1)
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:

@@ -8,6 +8,7 @@ from storage.frozen import Frozen
 from storage.reasons import Outcome, Reason
 
 Item = Literal["record", "photo", "box", "crop"]
+PLURAL: dict[Item, str] = {"record": "records", "photo": "photos", "box": "boxes", "crop": "crops"}
 
 WHOLE = "(all)"
 """Stands for the source where a stage handles the whole dataset at once."""

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.select import (
+from tasks.scored_crops import ScoredShard, read_metadata
+from tasks.verdicts import (
     Candidates,
     DuplicateLinks,
-    ScoredShard,
     SelectConfig,
     better_in_group,
     in_top_share,
-    read_metadata,
     scores,
     within_limit,
 )

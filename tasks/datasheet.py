@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from storage.reasons import Reason
-from storage.report import StageReport
+from storage.report import PLURAL, StageReport
 from storage.snapshot import FileFacts, Manifest, Snapshot
 
 PAPER_MEANS = {"brisque": 10.3758, "niqe": 2.8659, "clipiqa": 0.7632, "maniqa-pipal": 0.7198, "musiq": 74.7808}
@@ -177,9 +177,10 @@ def _quality(manifest: Manifest) -> str:
 def _funnel(manifest: Manifest) -> str:
     lines = []
     for report in map(StageReport.model_validate, manifest["funnel"]):
-        for item, counts in report.counts.items():
+        for item in (item for item in PLURAL if item in report.counts and report.counts[item].num_in):
+            counts = report.counts[item]
             outcome = [counts.num_in, counts.num_kept, counts.num_rejected, counts.num_failed]
-            lines.append([report.source, report.stage, f"{item}s", *(f"{num:,}" for num in outcome), ""])
+            lines.append([report.source, report.stage, PLURAL[item], *(f"{num:,}" for num in outcome), ""])
             for reason, num in sorted(
                 {**counts.rejected, **counts.failed}.items(), key=lambda pair: (-pair[1], pair[0])
             ):

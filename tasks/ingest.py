@@ -168,7 +168,7 @@ def _write(database: duckdb.DuckDBPyConnection, shards: list[Shard]) -> Iterator
         tally.keep("photo", len(tables["photos"]))
         tally.keep("box", len(tables["boxes"]))
         for (item, reason), num in _counted(tables["rejects"]).items():
-            tally.lose(item, reason, num)
+            tally.lose(item, Reason(reason), num)
         unread = {row["path"]: _signature(row) for row in unread_files.take(shard.number).to_pylist()}
         with ShardWriter(shard, photos=PHOTOS, boxes=BOXES, rejects=REJECTS) as writer:
             for name, table in tables.items():
@@ -177,9 +177,8 @@ def _write(database: duckdb.DuckDBPyConnection, shards: list[Shard]) -> Iterator
             yield writer.commit(tally.report(), unread)
 
 
-def _counted(rejects: pa.Table) -> dict[tuple[Item, Reason], int]:
-    groups = rejects.group_by(["item", "reason"]).aggregate([([], "count_all")]).to_pylist()
-    return {(group["item"], Reason(group["reason"])): group["count_all"] for group in groups}
+def _counted(rejects: pa.Table) -> Counter[tuple[Item, str]]:
+    return Counter(zip(rejects["item"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
 
 
 def _signature(row: dict[str, Any]) -> list[int] | None:

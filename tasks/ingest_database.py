@@ -136,13 +136,13 @@ def judge(database: duckdb.DuckDBPyConnection, needs_box: bool, photos_per_shard
         database.execute(statement)
     database.execute(_JUDGE_PHOTOS.format(needs_box=needs_box))
     num_kept = _number(database, "SELECT count(*) FROM photo_state WHERE reason IS NULL")
-    num_shards = 1
-    while num_shards * photos_per_shard < num_kept:
-        num_shards *= 2
-    database.execute(f"CREATE MACRO shard_of(hash) AS coalesce(hash % {num_shards}::UBIGINT, 0)::INTEGER")
+    num_bits = max(0, -(-num_kept // photos_per_shard) - 1).bit_length()
+    # the first bits of the hash, so that rows sorted by it come shard by shard
+    first_bits = f"hash >> {64 - num_bits}" if num_bits else "0"
+    database.execute(f"CREATE MACRO shard_of(hash) AS coalesce({first_bits}, 0)::INTEGER")
     database.execute("CREATE TABLE outcomes (reason VARCHAR, outcome VARCHAR)")
     database.executemany("INSERT INTO outcomes VALUES (?, ?)", [(str(r), str(r.outcome)) for r in Reason])
-    return num_shards
+    return 1 << num_bits
 
 
 def _number(database: duckdb.DuckDBPyConnection, query: str) -> int:
@@ -225,17 +225,17 @@ FROM listed LEFT JOIN (
 """
 
 
-# What is written: every query starts with the shard and is sorted by it, then by the hash of the photo's id.
+# What is written: every query starts with the shard and is sorted by it, most by the whole hash of the photo's id.
 
 KEPT_PHOTOS = f"""
 SELECT shard_of(hash) AS shard, {", ".join(f"photos.{name}" for name in PHOTOS.names)}
-FROM photos JOIN photo_state USING (seq) WHERE reason IS NULL ORDER BY shard, hash, photos.photo_id
+FROM photos JOIN photo_state USING (seq) WHERE reason IS NULL ORDER BY hash, photos.photo_id
 """
 
 KEPT_BOXES = f"""
 SELECT shard_of(hash) AS shard, {", ".join(f"box_state.{n}" if n == "box_id" else f"boxes.{n}" for n in BOXES.names)}
 FROM boxes JOIN box_state USING (seq) WHERE reason IS NULL
-ORDER BY shard, hash, boxes.photo_id, box_state.box_id
+ORDER BY hash, box_state.box_id, boxes.photo_id
 """
 
 LOST = """
@@ -251,7 +251,7 @@ FROM (
     SELECT hash, 'box', s.photo_id, s.box_id, NULL, reason, if(reason = 'invalid_box', fault, NULL), bbox_xyxy_px, seq
     FROM boxes JOIN box_state s USING (seq) WHERE reason IS NOT NULL
 ) JOIN outcomes USING (reason)
-ORDER BY shard, hash NULLS FIRST, photo_id, item, box_id, reason, detail, seq
+ORDER BY hash NULLS FIRST, photo_id, item, box_id, reason, detail, seq
 """
 
 UNREAD_FILES = """

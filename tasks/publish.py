@@ -21,7 +21,7 @@ from storage.schema import CROPS, with_image_feature
 from storage.shard import Shard, TableWriter
 from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, sha256_of_stored_file
 from storage.store import Store
-from tasks.select import ScoredShard
+from tasks.scored_crops import ScoredShard
 
 SPLITS = ("train", "val")
 

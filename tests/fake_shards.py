@@ -1,6 +1,10 @@
-"""Small datasets of finished crop and score shards, for the stages behind scoring."""
+"""Small datasets of finished crop and score shards, for the stages behind scoring; and a way to be killed on time."""
 
-from collections.abc import Mapping, Sequence
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,7 +15,7 @@ from storage.report import Tally
 from storage.schema import CROPS, REJECTS, SCORES
 from storage.shard import Shard, ShardWriter
 from storage.store import Store
-from tasks.select import ScoredShard
+from tasks.scored_crops import ScoredShard
 
 LOWER_IS_BETTER = {"clipiqa": False, "niqe": True}
 
@@ -108,3 +112,24 @@ def two_sources(store: Store, num: int = 24) -> list[ScoredShard]:
         write_shard(store, 1, coco[half:], values),
         write_shard(store, 0, voc, values),
     ]
+
+
+def killed_at_rename(number: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Call a function in a process that is killed before it renames its file `number`; whether it came to that."""
+    # Not forked: a fork of a process in which Arrow has started threads may wait for ever.
+    child = multiprocessing.get_context("spawn").Process(target=_call_and_die, args=(number, function, args, kwargs))
+    child.start()
+    child.join(60)
+    return child.exitcode == -signal.SIGKILL
+
+
+def _call_and_die(number: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    replace, left = Path.replace, iter(range(number))
+
+    def dying(self: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(self, target)
+
+    Path.replace = dying
+    function(*args, **kwargs)

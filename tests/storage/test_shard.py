@@ -1,7 +1,4 @@
-import multiprocessing
-import os
 import pickle
-import signal
 from pathlib import Path
 
 import boto3
@@ -16,8 +13,9 @@ from storage.shard import Shard, ShardWriter
 from storage.snapshot import FORMAT_VERSION, FileFacts, Snapshot, list_snapshots, verify_snapshot
 from storage.store import Store
 from tasks.publish import PublishConfig, publish
-from tasks.select import SelectConfig, select
-from tests.fake_shards import LOWER_IS_BETTER, two_sources
+from tasks.select import select
+from tasks.verdicts import SelectConfig
+from tests.fake_shards import LOWER_IS_BETTER, killed_at_rename, two_sources
 
 
 def report(num=2):
@@ -84,25 +82,11 @@ def test_an_exception_or_a_forgotten_commit_leaves_nothing(tmp_path):
     assert files_in(tmp_path) == [] and not shard.is_done()
 
 
-def _write_and_die(root, num_renames):
-    replace, left = Path.replace, iter(range(num_renames))
-
-    def dying(self, target):
-        if next(left, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return replace(self, target)
-
-    Path.replace = dying
-    write(shard_in(root))
-
-
 @pytest.mark.parametrize("num_renames", [0, 1, 2])
 def test_a_kill_leaves_a_shard_that_is_not_done_and_a_rerun_that_is_the_same(tmp_path, num_renames):
-    child = multiprocessing.get_context("fork").Process(target=_write_and_die, args=(tmp_path / "a", num_renames))
-    child.start()
-    child.join(30)
+    assert killed_at_rename(num_renames, write, shard_in(tmp_path / "a"))
     shard = shard_in(tmp_path / "a")
-    assert child.exitcode == -signal.SIGKILL and not shard.is_done()
+    assert not shard.is_done()
     assert len(shard.store.files("")) == num_renames  # what has its name is whole
     assert len(files_in(tmp_path / "a")) > num_renames
     shard.store.sweep()

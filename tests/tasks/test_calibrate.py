@@ -3,7 +3,8 @@ import pytest
 
 from storage.store import Store
 from tasks.calibrate import TOP_SHARE, calibrate, calibration_rows, proposal_lines
-from tasks.select import SelectConfig, select
+from tasks.select import select
+from tasks.verdicts import SelectConfig
 from tests.fake_shards import LOWER_IS_BETTER, crop_row, random_hashes, write_shard
 
 

@@ -1,8 +1,5 @@
 import json
 import multiprocessing
-import os
-import signal
-from pathlib import Path
 
 import datasets
 import mlcroissant
@@ -16,8 +13,9 @@ from storage.snapshot import list_snapshots, verify_snapshot
 from storage.store import Store
 from tasks import publish as publishing
 from tasks.publish import PublishConfig, commit_snapshot, plan_snapshot, publish, published_schema, write_part
-from tasks.select import SelectConfig, select
-from tests.fake_shards import LOWER_IS_BETTER, png_of, two_sources
+from tasks.select import select
+from tasks.verdicts import SelectConfig
+from tests.fake_shards import LOWER_IS_BETTER, killed_at_rename, png_of, two_sources
 
 NUM_KEPT, NUM_VAL = 20, 5
 CONFIG = PublishConfig(rows_per_shard=6, row_group_rows=4)
@@ -53,7 +51,7 @@ def bytes_of(snapshot):
 
 
 def expected_rows(root):
-    store, scored, selection, _ = prepared(root)
+    _, scored, selection, _ = prepared(root)
     crops = {row["crop_id"]: row for s in scored for row in s.crops.read("crops").to_pylist()}
     for shard in scored:
         for metric, scores in shard.scores.items():
@@ -156,27 +154,10 @@ def test_the_id_depends_on_what_is_said_but_not_on_the_code_version(tmp_path):
     assert len(list_snapshots(first.store)) == 2
 
 
-def _publish_and_die(root, num_files):
-    """Publish, but be killed when the file number `num_files` is about to be renamed into place."""
-    replace, left = Path.replace, iter(range(num_files))
-
-    def dying(self, target):
-        if "snapshots" in str(target) and next(left, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return replace(self, target)
-
-    Path.replace = dying
-    published(root)
-
-
-@pytest.mark.parametrize("num_files", [0, 2, 4, 6])
+@pytest.mark.parametrize("num_files", [0, 2, 6])
 def test_a_killed_run_leaves_no_snapshot_and_its_rerun_the_same_bytes(tmp_path, num_files):
-    # "fork" keeps the kill to this one child without importing everything again.
-    child = multiprocessing.get_context("fork").Process(target=_publish_and_die, args=(tmp_path / "b", num_files))
-    child.start()
-    child.join(60)
-    assert child.exitcode == -signal.SIGKILL
-    store = Store(str(tmp_path / "b"))
+    store, scored, selection, about = prepared(tmp_path / "b")
+    assert killed_at_rename(num_files, publish, store, "people", scored, selection, **about, code_version="v1")
     assert list_snapshots(store) == []
     assert len(store.files("snapshots")) == num_files
     store.sweep()

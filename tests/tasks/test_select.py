@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,8 @@ from scipy.stats import zscore
 from storage.digest import digest
 from storage.reasons import Reason
 from storage.store import Store
-from tasks.select import Candidates, SelectConfig, choose, in_top_share, scores, select, selected_shards
+from tasks.select import select, selected_shards
+from tasks.verdicts import Candidates, SelectConfig, choose, in_top_share, scores
 from tests.fake_shards import LOWER_IS_BETTER, crop_row, flipped, random_hashes, two_sources, write_shard
 
 ALL = SelectConfig(top_share=1.0)
@@ -207,7 +209,7 @@ def test_rows_in_any_order_and_shards_of_any_size_give_the_same_selection(tmp_pa
     values = {name: {row["crop_id"]: float(rng.normal()) for row in rows} for name in LOWER_IS_BETTER}
     store = Store(str(tmp_path / digest(order, sorted(cuts), backwards)))
     bounds = [0, *sorted(cuts), 30]
-    pieces = [[rows[k] for k in order[a:b]] for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [[rows[k] for k in order[a:b]] for a, b in pairwise(bounds)]
     scored = [write_shard(store, number, piece, values) for number, piece in enumerate(pieces)]
     config = SelectConfig(top_share=0.8, limits={"niqe": 1.0}, val_size=4)
     (shard,) = select(store, scored[:: -1 if backwards else 1], LOWER_IS_BETTER, config)

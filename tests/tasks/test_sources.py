@@ -198,7 +198,7 @@ def test_json_cut_anywhere_gives_everything_before_the_cut(tmp_path):
     for end in range(1, len(whole)):
         path.write_bytes(whole[:end])
         found = []
-        with pytest.raises(CutError, match="a.json cannot be read from byte"):
+        with pytest.raises(CutError, match="cannot be read from byte"):
             for _, items in arrays_of(path):
                 for item in items:
                     found.append(item)
@@ -625,8 +625,7 @@ def test_folder_lists_photos_and_no_link_leads_out_or_round(tmp_path):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    with open(os.fsencode(root) + b"/\xff.jpg", "wb"):
-        pass
+    os.close(os.open(os.fsencode(root) + b"/\xff.jpg", os.O_CREAT))
     (tmp_path / "secret.jpg").touch()
     (root / "link.jpg").symlink_to(tmp_path / "secret.jpg")
     (root / "inside.jpg").symlink_to(root / "a.jpg")

@@ -17,6 +17,8 @@ from storage.schema import BOXES, PHOTOS
 from tasks.sources.records import PersonBox, Photo, Records, Unread, boxes_batch, leads_outside, photos_batch
 
 ROWS_AT_ONCE = 16_384
+ROWS_PER_COMMIT = 500_000
+"""Until its end a transaction holds every batch that was put in."""
 
 OnProgress = Callable[[int], None]
 """Told how many records were read since it was last called."""
@@ -92,6 +94,8 @@ class _Collector:
 
     def _insert(self, table: str, batch: pa.RecordBatch) -> None:
         seq = pa.array(np.arange(self._num_rows, self._num_rows + batch.num_rows))
+        if (self._num_rows + batch.num_rows) // ROWS_PER_COMMIT > self._num_rows // ROWS_PER_COMMIT:
+            self._database.execute("COMMIT; BEGIN")
         self._num_rows += batch.num_rows
         self._database.register("incoming", pa.Table.from_batches([batch]).append_column("seq", seq))
         self._database.execute(f"INSERT INTO {table} SELECT * FROM incoming")

@@ -273,30 +273,8 @@ def commit_snapshot(plan: SnapshotPlan, facts: Sequence[FileFacts], code_version
     return snapshot
 
 
-def publish(
-    store: Store,
-    name: str,
-    scored_shards: Sequence[ScoredShard],
-    selection_shards: Sequence[Shard],
-    *,
-    config: PublishConfig,
-    config_dump: dict[str, Any],
-    reports: Sequence[StageReport],
-    weights: Mapping[str, str],
-    code_version: str,
-    on_progress: OnProgress | None = None,
-) -> Snapshot:
-    """Plan, write and commit a snapshot in this process; returns at once where it exists. See `plan_snapshot`."""
-    plan = plan_snapshot(
-        store,
-        name,
-        scored_shards,
-        selection_shards,
-        config=config,
-        config_dump=config_dump,
-        reports=reports,
-        weights=weights,
-    )
+def publish(plan: SnapshotPlan, code_version: str, on_progress: OnProgress | None = None) -> Snapshot:
+    """Write and commit a planned snapshot in this process; returns at once where it exists."""
     if plan.snapshot.is_committed():
         return plan.snapshot
     return commit_snapshot(plan, [write_part(part, on_progress) for part in plan.parts], code_version)

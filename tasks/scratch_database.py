@@ -13,7 +13,7 @@ def scratch_database(folder: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
         memory_mb: what DuckDB may hold before it spills into `folder`.
     """
     database = duckdb.connect(
-        folder / "scratch.duckdb",
+        ":memory:",
         config={
             "threads": 1,  # a worker process keeps to one core
             "memory_limit": f"{memory_mb}MB",
@@ -21,5 +21,6 @@ def scratch_database(folder: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
             "preserve_insertion_order": False,  # costs memory; every query that needs an order says so
         },
     )
+    database.execute("SET enable_progress_bar = false")
     database.execute("PRAGMA force_compression='uncompressed'")  # written once, read twice: not worth a core
     return database

@@ -12,7 +12,7 @@ from storage.schema import REJECTS, SCORES
 from storage.shard import Shard, ShardWriter
 from storage.snapshot import FORMAT_VERSION, FileFacts, Snapshot, list_snapshots, verify_snapshot
 from storage.store import Store
-from tasks.publish import PublishConfig, publish
+from tasks.publish import PublishConfig, plan_snapshot, publish
 from tasks.select import select
 from tasks.verdicts import SelectConfig
 from tests.fake_shards import LOWER_IS_BETTER, killed_at_rename, two_sources
@@ -129,7 +129,8 @@ def test_a_root_on_s3_holds_the_same_bytes_as_a_folder(tmp_path, s3_root):
         scored = two_sources(store, 9)
         selection = select(store, scored, LOWER_IS_BETTER, SelectConfig(val_size=1))
         about = {"config": PublishConfig(), "config_dump": {}, "reports": [], "weights": {}, "code_version": "v1"}
-        return publish(store, "people", scored, selection, **about)
+        code_version = about.pop("code_version")
+        return publish(plan_snapshot(store, "people", scored, selection, **about), code_version)
 
     local, remote = everything(str(tmp_path)), everything(s3_root)
     assert remote.store.full("x") == "people/some/root/x"

@@ -42,7 +42,8 @@ def prepared(root):
 
 def published(root, **other):
     store, scored, selection, about = prepared(root)
-    return publish(store, "people", scored, selection, **{**about, "code_version": "v1", **other})
+    code_version = other.pop("code_version", "v1")
+    return publish(plan_snapshot(store, "people", scored, selection, **{**about, **other}), code_version)
 
 
 def bytes_of(snapshot):
@@ -157,7 +158,8 @@ def test_the_id_depends_on_what_is_said_but_not_on_the_code_version(tmp_path):
 @pytest.mark.parametrize("num_files", [0, 2, 6])
 def test_a_killed_run_leaves_no_snapshot_and_its_rerun_the_same_bytes(tmp_path, num_files):
     store, scored, selection, about = prepared(tmp_path / "b")
-    assert killed_at_rename(num_files, publish, store, "people", scored, selection, **about, code_version="v1")
+    plan = plan_snapshot(store, "people", scored, selection, **about)
+    assert killed_at_rename(num_files, publish, plan, "v1")
     assert list_snapshots(store) == []
     assert len(store.files("snapshots")) == num_files
     store.sweep()

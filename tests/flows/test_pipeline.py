@@ -12,8 +12,10 @@ from PIL import Image
 from flows.books import TooManyFailuresError
 from flows.config import validated
 from flows.pipeline import already_curated, curate_with
+from flows.root_lock import RootInUseError, root_lock
 from flows.workers import Job, WorkerKilledError, run_jobs
 from storage.reasons import Reason
+from storage.store import Store
 
 
 def curate_here(config):
@@ -175,3 +177,16 @@ def _die():
 def test_a_killed_worker_is_told_in_one_sentence():
     with pytest.raises(WorkerKilledError, match="run the same command again"):
         run_jobs([Job(_die, ())], 1, lambda num: None)
+
+
+def test_a_root_takes_one_run_at_a_time_and_forgets_what_a_killed_one_left(tmp_path):
+    store = Store(str(tmp_path))
+    half = tmp_path / "crop" / "x.parquet.77.part"
+    half.parent.mkdir()
+    half.touch()
+    with root_lock(store):
+        assert not half.exists()
+        with pytest.raises(RootInUseError, match="another run"), root_lock(store):
+            pass
+    with root_lock(store):
+        pass

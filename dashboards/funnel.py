@@ -17,9 +17,7 @@ def funnel_table(reports: Iterable[StageReport], title: str) -> Table:
     table.add_column("why not", no_wrap=True)
     shown_source = shown_stage = None
     # Sorting is stable, so the stages of a source keep their order.
-    for report in sorted(
-        reports, key=lambda report: (report.source == WHOLE, report.source)
-    ):
+    for report in sorted(reports, key=lambda report: (report.source == WHOLE, report.source)):
         if shown_source not in (None, report.source):
             table.add_section()
         for item in PLURAL:

@@ -82,7 +82,7 @@ def ingest_source(
         num_read = collect(database, source.read(folder / "reader"), on_progress or (lambda _: None))
         num_shards = judge(database, source.boxes_from == "annotations", photos_per_shard)
         shards = [Shard(store, "ingest", source.name, number, key) for number in range(num_shards)]
-        reports = list(_write(database, shards))
+        reports = list(_write(database, folder, shards))
     _check_nothing_lost(source, num_read, reports)
     store.write_text(commit, canonical_json({"num_shards": num_shards}))
     return shards
@@ -127,11 +127,17 @@ def _scratch_folder(store: Store, source: Source) -> Iterator[Path]:
 
 
 class _Slices:
-    """The rows of a query that starts with the column `shard` and is sorted by it, shard by shard."""
+    """The rows of a query that starts with the column `shard` and is sorted by it, shard by shard.
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, query: str) -> None:
-        batches = database.cursor().sql(query).to_arrow_reader(ROWS_AT_ONCE)
-        self._batches, self._empty = iter(batches), batches.schema.empty_table()
+    They wait in a file: two sorts that are open at a time would have to share the memory.
+    """
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+        found = database.cursor().sql(query).to_arrow_reader(ROWS_AT_ONCE)
+        with pa.ipc.new_stream(path, found.schema) as file:
+            for batch in found:
+                file.write_batch(batch)
+        self._batches, self._empty = iter(pa.ipc.open_stream(path.open("rb"))), found.schema.empty_table()
         self._rest: pa.Table | None = None
 
     def take(self, shard: int) -> pa.Table:
@@ -153,12 +159,12 @@ class _Slices:
         return pa.concat_tables(pieces).combine_chunks()
 
 
-def _write(database: duckdb.DuckDBPyConnection, shards: list[Shard]) -> Iterator[StageReport]:
+def _write(database: duckdb.DuckDBPyConnection, folder: Path, shards: list[Shard]) -> Iterator[StageReport]:
     source_name = shards[0].source
-    photos, boxes, unread_files, num_in = (
-        _Slices(database, query) for query in (KEPT_PHOTOS, KEPT_BOXES, UNREAD_FILES, NUM_IN)
+    queries = (KEPT_PHOTOS, KEPT_BOXES, LOST.format(source=source_name), UNREAD_FILES, NUM_IN)
+    photos, boxes, lost, unread_files, num_in = (
+        _Slices(database, query, folder / f"{i}.arrows") for i, query in enumerate(queries)
     )
-    lost = _Slices(database, LOST.format(source=source_name))
     for shard in shards:
         tally = Tally("ingest", source_name, ITEMS)
         for row in num_in.take(shard.number).to_pylist():

@@ -13,7 +13,7 @@ def scratch_database(folder: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
         memory_mb: what DuckDB may hold before it spills into `folder`.
     """
     database = duckdb.connect(
-        ":memory:",
+        folder / "scratch.duckdb",
         config={
             "threads": 1,  # a worker process keeps to one core
             "memory_limit": f"{memory_mb}MB",

@@ -1,8 +1,8 @@
 """Turn a source's annotations into shards of photos and person boxes, and say what was wrong with the others.
 
-The reader's records go into a database on disk, which joins boxes to photos and finds duplicates, so that memory does
-not grow with the annotations. A photo's shard is decided by the hash of its id: what is added to the annotations
-later leaves the other shards, and all that was computed from them, as they are.
+The reader's records go into a database that spills onto the disk, which joins boxes to photos and finds duplicates;
+memory does not grow with the annotations. A photo's shard is decided by the hash of its id: what is added to the
+annotations later leaves the other shards, and all that was computed from them, as they are.
 
 Symbolic links are not followed here, millions of photos would be touched for it: `tasks.photo` refuses a link that
 leads out of the photo folder at the moment when it opens the photo.

@@ -134,18 +134,19 @@ def judge(database: duckdb.DuckDBPyConnection, needs_box: bool, photos_per_shard
     Args:
         database: after `collect`.
         needs_box: a photo is kept only with a person box.
-        photos_per_shard: no more kept photos than this should come into a shard.
+        photos_per_shard: no more photos than this should come into a shard, not counting those that are rejected for
+            good; those that failed may come back.
     """
     for statement in _FIND_FAULTS:
         database.execute(statement)
     database.execute(_JUDGE_PHOTOS.format(needs_box=needs_box))
-    num_kept = _number(database, "SELECT count(*) FROM photo_state WHERE reason IS NULL")
-    num_bits = max(0, -(-num_kept // photos_per_shard) - 1).bit_length()
+    database.execute("CREATE TABLE outcomes (reason VARCHAR, outcome VARCHAR)")
+    database.executemany("INSERT INTO outcomes VALUES (?, ?)", [(str(r), str(r.outcome)) for r in Reason])
+    num_photos = _number(database, _NUM_PHOTOS)
+    num_bits = max(0, -(-num_photos // photos_per_shard) - 1).bit_length()
     # the first bits of the hash, so that rows sorted by it come shard by shard
     first_bits = f"hash >> {64 - num_bits}" if num_bits else "0"
     database.execute(f"CREATE MACRO shard_of(hash) AS coalesce({first_bits}, 0)::INTEGER")
-    database.execute("CREATE TABLE outcomes (reason VARCHAR, outcome VARCHAR)")
-    database.executemany("INSERT INTO outcomes VALUES (?, ?)", [(str(r), str(r.outcome)) for r in Reason])
     return 1 << num_bits
 
 
@@ -228,6 +229,13 @@ FROM listed LEFT JOIN (
 ) USING (photo_id) CROSS JOIN cut
 """
 
+
+_NUM_PHOTOS = """
+SELECT count(*) FROM (
+    SELECT reason FROM photo_state
+    UNION ALL SELECT u.reason FROM unread u ANTI JOIN photos USING (photo_id) WHERE item = 'photo'
+) LEFT JOIN outcomes USING (reason) WHERE reason IS NULL OR outcome = 'failed'
+"""
 
 # What is written: every query starts with the shard and is sorted by it, most by the whole hash of the photo's id.
 

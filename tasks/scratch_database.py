@@ -1,4 +1,4 @@
-"""A DuckDB database that lives for one job: joins and sorts that must not grow the memory spill onto the disk."""
+"""A DuckDB database that lives for one job: tables, joins and sorts that outgrow their share of memory go to disk."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ import duckdb
 
 
 def scratch_database(folder: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
-    """An empty database in `folder`, which the caller removes.
+    """An empty database; nobody else needs to read it, so it has no file and no journal of its own.
 
     Args:
-        folder: an existing folder with room for a copy of the data.
-        memory_mb: what DuckDB may hold before it spills into `folder`.
+        folder: where it spills, which may take 250 bytes per person box; the caller removes it.
+        memory_mb: what DuckDB may hold before it spills.
     """
     database = duckdb.connect(
-        folder / "scratch.duckdb",
+        ":memory:",
         config={
             "threads": 1,  # a worker process keeps to one core
             "memory_limit": f"{memory_mb}MB",
@@ -22,5 +22,4 @@ def scratch_database(folder: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
         },
     )
     database.execute("SET enable_progress_bar = false")
-    database.execute("PRAGMA force_compression='uncompressed'")  # written once, read twice: not worth a core
     return database

@@ -93,8 +93,7 @@ def _verify(options: argparse.Namespace) -> int:
     from storage.snapshot import verify_snapshot
     from storage.store import Store
 
-    folder, _, name = options.snapshot.rstrip("/").rpartition("/")
-    problems = verify_snapshot(Store(folder or "."), name)
+    problems = verify_snapshot(Store(options.snapshot), "")
     for problem in problems:
         print(problem)
     if not problems:

@@ -33,10 +33,14 @@ class Books:
             self._write(None)
 
     def stop_at_too_many_failures(self, max_share: float) -> None:
-        """Raise if more than `max_share` of any source's photos failed in the stages so far."""
+        """Raise if more than `max_share` of any source's photos failed in the stages so far, or if it has none."""
         for source in dict.fromkeys(report.source for report in self.reports):
             photos = [r.counts["photo"] for r in self.reports if r.source == source and "photo" in r.counts]
             num_in, num_failed = photos[0].num_in, sum(counts.num_failed for counts in photos)
+            if not num_in:
+                raise ValueError(
+                    f"source {source} lists no photo at all: look at its paths, and whether its files are whole"
+                )
             if num_failed > max_share * num_in:
                 reasons = sum(photos[1:], start=photos[0]).failed
                 most = max(reasons, key=lambda reason: reasons[reason])

@@ -134,13 +134,14 @@ class TableWriter:
         self._schema = schema
         self._has_images = "image" in schema.names
         self._file = _DigestingFile(path)
-        text = [f.name for f in schema if f.name != "image"]
+        # Coordinates hardly repeat, and a PNG never does: a dictionary of them only costs time.
+        repeating = [f.name for f in schema if f.name != "image" and "bbox" not in f.name]
         self._parquet = pq.ParquetWriter(
             pa.PythonFile(self._file, mode="w"),
             schema,
             compression={**dict.fromkeys(_leaves(schema), "zstd"), _PIXELS: "none"} if self._has_images else "zstd",
-            use_dictionary=text if self._has_images else True,
-            write_statistics=text if self._has_images else True,
+            use_dictionary=repeating,
+            write_statistics=[f.name for f in schema if f.name != "image"],
         )
         self._rows: list[Row] = []
         self.num_rows = 0

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any
 import pyarrow.fs as pafs
 
 PART = ".part"
+SCRATCH = ".scratch"
+"""Folder below a local root for what a stage needs while it works."""
 
 
 @dataclass(frozen=True)
@@ -108,3 +111,4 @@ class Store:
         if self.is_local and self.local().is_dir():
             for part in self.local().rglob(f"*{PART}"):
                 part.unlink(missing_ok=True)
+            shutil.rmtree(self.local(SCRATCH), ignore_errors=True)

@@ -26,7 +26,7 @@ from storage.reasons import Reason
 from storage.report import CountsDoNotAddUpError, Item, StageReport, Tally
 from storage.schema import BOXES, PHOTOS, REJECTS
 from storage.shard import Shard, ShardWriter
-from storage.store import Store
+from storage.store import SCRATCH, Store
 from tasks.ingest_database import (
     KEPT_BOXES,
     KEPT_PHOTOS,
@@ -115,7 +115,7 @@ def _scratch_folder(store: Store, source: Source) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as name:
             yield Path(name)
         return
-    folder = store.local(f".scratch/{source.name}")
+    folder = store.local(f"{SCRATCH}/{source.name}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:

@@ -1,10 +1,9 @@
 """Which boxes of one photo lie on the same body, drawn once as a Person and once as a Woman, say.
 
-Measured facts that the rule rests on: two people draw the same object with a mean IoU of 0.88 to 0.9 (Papadopoulos et
-al., "Extreme clicking", ICCV 2017, who made most of these boxes), so a limit of 0.9 would leave half of the doubles;
-but even in CrowdHuman's crowds only 0.07 pairs of people per photo overlap by more than 0.8 (Shao et al. 2018, table
-3). Labels separate these: two boxes with the same label, or a Man and a Woman, are two people however they overlap,
-so only Person and Human body, which are said of everybody, join another label; and a box joins at most one of each.
+Two people who draw the same body do not draw the same box, so a limit close to 1 would leave doubles; 0.8 is an
+assumption. Labels do the rest: two boxes with the same label, or a Man and a Woman, are two people however they
+overlap, so only Person and Human body, which are said of everybody, join another label; and a box joins at most one of
+each.
 """
 
 import numpy as np

@@ -190,3 +190,10 @@ def test_a_root_takes_one_run_at_a_time_and_forgets_what_a_killed_one_left(tmp_p
             pass
     with root_lock(store):
         pass
+
+
+def test_a_source_without_photos_is_an_error(messy, tmp_path):
+    text = (tmp_path / "messy.json").read_text()
+    (tmp_path / "messy.json").write_text(text[:12])
+    with pytest.raises(ValueError, match="source messy lists no photo at all"):
+        curate_here(validated(messy, "test"))

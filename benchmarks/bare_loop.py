@@ -34,7 +34,7 @@ def main(work: str, photos: str, out: str) -> None:
                 crop = cv2.resize(
                     pixels[y_min:y_max, x_min:x_max],
                     (SIDE_PX, SIDE_PX),
-                    interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4,
+                    interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
                 )
                 png = fpng.from_ndarray(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB))
                 rows.append({"png": png, "path": path, "laplacian_variance": float(deviation[0, 0] ** 2)})

@@ -24,7 +24,7 @@ def main(work: str, photos: str, out: str) -> None:
         photo = Image.open(f"{photos}/{path}").convert("RGB")
         variance = cv2.Laplacian(np.array(photo.convert("L")), cv2.CV_64F).var()
         for square in squares:
-            crop = photo.crop(tuple(square)).resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
+            crop = photo.crop(tuple(square)).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
             png = io.BytesIO()
             crop.save(png, "PNG")
             rows.append({"png": png.getvalue(), "path": path, "laplacian_variance": variance})

@@ -33,6 +33,8 @@ class CurateConfig(Frozen):
     """Where everything is kept: a folder, or an s3:// or gs:// address."""
     workers: PositiveInt = os.cpu_count() or 1
     """Worker processes on this machine."""
+    network_workers: PositiveInt | None = None
+    """Worker processes of detect and score, each with a copy of the networks: 1 or 2 on a GPU; empty = `workers`."""
     cluster: ClusterConfig | None = None
     """A Ray cluster that takes the shards instead."""
     photos_per_shard: PositiveInt = 512

@@ -32,7 +32,7 @@ def run_stage(stage: str, call: Callable[[], list[Any]]) -> list[Any]:
 def _run_name() -> str:
     from prefect.runtime import flow_run
 
-    config = flow_run.parameters["config"]
+    config = CurateConfig.model_validate(flow_run.parameters["config"])  # a dictionary where a deployment started it
     return f"curate {config.name} {'+'.join(source.name for source in config.sources)}"
 
 
@@ -50,7 +50,9 @@ def curate(config: CurateConfig) -> Curated:
             with progress_bar(console, stage, num_items) as advance:
                 if config.cluster:
                     return run_jobs_on_ray(jobs, config.cluster, advance)
-                return run_jobs(jobs, config.workers, advance)
+                runs_network = any(job.runs_network for job in jobs)
+                num_workers = config.network_workers if runs_network and config.network_workers else config.workers
+                return run_jobs(jobs, num_workers, advance)
 
         return run_stage(stage, call)
 

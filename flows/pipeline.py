@@ -37,6 +37,10 @@ THREADS = 1
 """CPU threads of a network in a worker process: there are as many processes as cores."""
 
 
+NOT_THE_RESULT = {"root", "workers", "network_workers", "cluster", "max_failed_share"}
+"""Keys of the configuration that say how a run is done and not what it gives."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One job of a stage, and whether its output is there already."""
@@ -257,7 +261,7 @@ def _publish(
         scored,
         selection,
         config=config.publish,
-        config_dump=config.model_dump(mode="json", exclude={"root", "workers", "cluster", "max_failed_share"}),
+        config_dump=config.model_dump(mode="json", exclude=NOT_THE_RESULT),
         reports=reports,
         weights={file: sha256 for files in weights.values() for file, sha256 in files.items()},
     )

@@ -22,8 +22,6 @@ from storage.store import Store
 
 Row = dict[str, Any]
 
-# One crop is 0.3 to 0.6 MB of PNG that no general compressor shrinks; the other columns are small and repeat.
-_PIXELS = "image.bytes"
 ROWS_WITH_IMAGES = 32
 ROWS_WITHOUT_IMAGES = 16_384
 
@@ -134,14 +132,14 @@ class TableWriter:
         self._schema = schema
         self._has_images = "image" in schema.names
         self._file = _DigestingFile(path)
-        # Coordinates hardly repeat, and a PNG never does: a dictionary of them only costs time.
-        repeating = [f.name for f in schema if f.name != "image" and "bbox" not in f.name]
+        # A row with a picture is nearly all PNG, which nothing shrinks further, and coordinates hardly repeat.
+        repeating = [] if self._has_images else [f.name for f in schema if "bbox" not in f.name]
         self._parquet = pq.ParquetWriter(
             pa.PythonFile(self._file, mode="w"),
             schema,
-            compression={**dict.fromkeys(_leaves(schema), "zstd"), _PIXELS: "none"} if self._has_images else "zstd",
-            use_dictionary=repeating,
-            write_statistics=[f.name for f in schema if f.name != "image"],
+            compression="none" if self._has_images else "zstd",
+            use_dictionary=repeating or False,
+            write_statistics=not self._has_images,
         )
         self._rows: list[Row] = []
         self.num_rows = 0
@@ -175,15 +173,6 @@ class TableWriter:
         self._rows.clear()
         self._parquet.close()
         self._file.close()
-
-
-def _leaves(schema: pa.Schema) -> list[str]:
-    """Parquet's own names of the columns, where a list's values hide behind `.list.element`."""
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema):
-        pass
-    parquet = pq.ParquetFile(pa.BufferReader(sink.getvalue()))
-    return [parquet.schema.column(i).path for i in range(len(parquet.schema))]
 
 
 class ShardWriter:

@@ -115,13 +115,13 @@ def crop_photo(
     if isinstance(read, Unusable):
         yield from ((row, read) for row in [*(c.row for c in candidates), None])
         return
-    pixels, about_photo = read
+    pixels, grey, about_photo = read
     about_photo |= {"source": source.name, "photo_path": photo["path"], **{name: photo[name] for name in _PROVENANCE}}
     people = people_in(rows, size)
     for candidate in candidates:
         box_id = candidate.row["box_id"]
         crop_id = crop_id_of(source.name, photo["photo_id"], box_id)
-        crop = cut(pixels, candidate, people, config)
+        crop = cut(pixels, grey, candidate, people, config)
         crop["image"]["path"] = f"{crop_id}.png"
         yield candidate.row, {**about_photo, **crop, "crop_id": crop_id, "box_id": box_id}
 
@@ -131,8 +131,8 @@ _PROVENANCE = [name for name in PHOTOS.names if name in CROPS.names]
 
 def _read(
     opened: OpenedPhoto, size: tuple[int, int], apply_exif: bool, config: CropConfig
-) -> tuple[np.ndarray, Row] | Unusable:
-    """Pixels of a photo and what its crops say about it, if it has the annotated size and is sharp."""
+) -> tuple[np.ndarray, np.ndarray, Row] | Unusable:
+    """Pixels of a photo, the same in grey, and what its crops say about it; if it has its size and is sharp."""
     pixels = opened.pixels(apply_exif)
     if isinstance(pixels, Unusable):
         return pixels
@@ -143,19 +143,21 @@ def _read(
     sharpness = laplacian_variance(grey)
     if sharpness < config.min_laplacian_variance:
         return Unusable(Reason.BLURRED_PHOTO, sharpness, config.min_laplacian_variance)
-    return pixels, {
+    about_photo = {
         "photo_width_px": width,
         "photo_height_px": height,
         "laplacian_variance": sharpness,
         "photo_phash": perceptual_hash(grey),
     }
+    return pixels, grey, about_photo
 
 
-def cut(pixels: np.ndarray, candidate: Candidate, people: dict[str, Box], config: CropConfig) -> Row:
+def cut(pixels: np.ndarray, grey: np.ndarray, candidate: Candidate, people: dict[str, Box], config: CropConfig) -> Row:
     """The columns of CROPS that speak of the crop itself, its PNG included.
 
     Args:
         pixels: the photo, (H, W, 3) uint8 BGR.
+        grey: the same, (H, W) uint8.
         candidate: the person.
         people: everybody in the photo, as `people_in` gives them.
         config: side and filters.
@@ -176,7 +178,7 @@ def cut(pixels: np.ndarray, candidate: Candidate, people: dict[str, Box], config
         "person_bbox_xyxy_px": in_crop(candidate.box),
         "people_bbox_xyxy_px": inside,
         "num_people": len(inside),
-        "crop_phash": perceptual_hash(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)),
+        "crop_phash": perceptual_hash(grey[y_min:y_max, x_min:x_max]),
     }
 
 

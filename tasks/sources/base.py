@@ -1,5 +1,6 @@
 """What every source has in common, whatever its format."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from tasks.sources.records import Records
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
 
-class Source(Frozen):
+class Source(Frozen, ABC):
     """Where one set of photos and its annotations lie. Subclasses say how to read one format."""
 
     boxes_from: ClassVar[Literal["annotations", "detector"]] = "annotations"
@@ -27,10 +28,11 @@ class Source(Frozen):
     exif_orientation: Literal["ignore", "apply"] = "ignore"
     """'ignore' where the boxes refer to the stored pixels, 'apply' where they refer to the upright photo."""
 
+    @abstractmethod
     def annotation_files(self) -> list[Path]:
         """Every file whose content decides what `read` yields."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, scratch: Path) -> Iterator[Records]:
         """Every photo and person box, streaming; what cannot be read is yielded as Unread, never raised.
 
@@ -40,7 +42,6 @@ class Source(Frozen):
         Raises:
             ValueError: the annotations as a whole are not of this format.
         """
-        raise NotImplementedError
 
     def content(self) -> Any:  # noqa: ANN401 - any JSON-like value
         """What decides the result of `read`, wherever it lies: options, names and digests of the annotation files."""

@@ -3,7 +3,6 @@ import shutil
 import time
 from collections import defaultdict
 from itertools import pairwise
-from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -18,15 +17,11 @@ from tasks.detect import detect_key, detect_shard
 from tasks.geometry import iou
 from tasks.person_detector import DetectConfig, check_weights, find_people, open_detector
 from tasks.photo import PhotoConfig
-from tasks.sources.base import Source
+from tasks.sources.folder import FolderSource
 from tasks.weights import WeightsUnavailableError
 
 MIN_RECALL = 0.75
 """Of people of 200 px and more at IoU 0.5; 26 of 32 were found when this was written."""
-
-
-class PhotosOnly(Source):
-    boxes_from: ClassVar[Literal["annotations", "detector"]] = "detector"
 
 
 @pytest.fixture
@@ -70,7 +65,7 @@ def large_people(shared_data):
 
 def test_finds_the_large_people_of_real_photos(shared_data, tmp_path, config):
     people = large_people(shared_data)
-    source = PhotosOnly(name="coco", photos=shared_data / "coco_mini/val2017")
+    source = FolderSource(name="coco", photos=shared_data / "coco_mini/val2017")
     out = detected(tmp_path, source, sorted(people), config)
 
     found = defaultdict(list)
@@ -140,7 +135,7 @@ def test_a_photo_that_cannot_be_read_costs_its_own_row(shared_data, tmp_path, co
     bomb[16:24] = (30_000).to_bytes(4, "big") * 2
     (folder / "bomb.png").write_bytes(bomb)
     names = ["cut.jpg", "good.jpg", "text.jpg", "nobody.png", "empty.jpg", "missing.jpg", "bomb.png"]
-    out = detected(tmp_path, PhotosOnly(name="bad", photos=folder), names, config)
+    out = detected(tmp_path, FolderSource(name="bad", photos=folder), names, config)
 
     assert out.read("photos")["photo_id"].to_pylist() == ["good.jpg"]
     assert {r["photo_id"]: r["reason"] for r in out.read("rejects").to_pylist()} == {
@@ -165,7 +160,7 @@ def test_exif_orientation_is_applied_where_the_source_says_so(shared_data, tmp_p
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "turned.jpg").write_bytes(jpeg[:2] + exif + jpeg[2:])
-    out = detected(tmp_path, PhotosOnly(name="exif", photos=folder, exif_orientation="apply"), ["turned.jpg"], config)
+    out = detected(tmp_path, FolderSource(name="exif", photos=folder, exif_orientation="apply"), ["turned.jpg"], config)
     photo = out.read("photos").to_pylist()[0]
     assert (photo["height_px"], photo["width_px"]) == upright.shape[:2]
     expected = find_people(open_detector(config), [upright], config)[0][0]
@@ -173,7 +168,7 @@ def test_exif_orientation_is_applied_where_the_source_says_so(shared_data, tmp_p
 
 
 def test_key_names_what_decides_the_boxes_and_nothing_else(shared_data, tmp_path):
-    source = PhotosOnly(name="coco", photos=shared_data / "coco_mini/val2017")
+    source = FolderSource(name="coco", photos=shared_data / "coco_mini/val2017")
     photos = ingested(tmp_path, source, ["a.jpg"])
 
     def key(weights="1", **changes):

@@ -8,6 +8,16 @@ import pytest
 SHARED = Path(os.environ.get("PERSONA_TEST_SHARED", Path(__file__).parent.parent.parent / "shared"))
 
 
+# As it was before any test: libraries under test set variables that would reach every process started later.
+_ENVIRONMENT = dict(os.environ)
+
+
+@pytest.fixture(scope="session")
+def clean_environment() -> dict[str, str]:
+    """The environment variables that the tests were started with."""
+    return dict(_ENVIRONMENT)
+
+
 def shared(folder: str) -> Path:
     """A folder of `../shared`; without it a test is skipped, except in CI, where nothing may be left out."""
     path = SHARED / folder

@@ -1,6 +1,5 @@
 """A real Prefect server for the tests of the flows, with a database of its own."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -20,11 +19,11 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory):
+def prefect_server(tmp_path_factory, clean_environment):
     """Environment variables of a running server; every run that is started with them is kept there."""
     home, port = tmp_path_factory.mktemp("prefect"), free_port()
     api = f"http://127.0.0.1:{port}/api"
-    environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home), "PREFECT_API_URL": api}
+    environment = {**clean_environment, **QUIET, "PREFECT_HOME": str(home), "PREFECT_API_URL": api}
     log = (home / "server.log").open("w")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

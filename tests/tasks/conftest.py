@@ -35,6 +35,8 @@ def detector_weights(shared_tools, weights_cache) -> str:
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
     """No download succeeds: nothing listens at the proxy; and no cache of earlier downloads is seen."""
+    # urlopen keeps the first opener that it makes, proxies included, for the rest of the process.
+    monkeypatch.setattr("urllib.request._opener", None)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

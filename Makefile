@@ -27,7 +27,7 @@ format: .venv/installed-dev
 
 .venv/installed-dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q $(CONSTRAINTS) -e ".[dev,cluster]"
+	$(BIN)/pip install -q $(CONSTRAINTS) -e ".[dev,browse,cluster]"
 	touch .venv/installed $@
 
 clean:  ## everything that can be made again, except runs

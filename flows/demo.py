@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from flows.config import CurateConfig, validated
+from flows.config import CurateConfig
+from storage.config_file import validated
 
 PHOTOS = {
     # where the demo's annotations expect it → (package, file inside of it)
@@ -36,7 +37,7 @@ def demo_config(root: Path) -> CurateConfig:
             shutil.copyfile(_package_folder(package) / inside, target)
     text = (configs / "demo.yaml").read_text(encoding="utf-8")
     values = yaml.safe_load(text.replace("$CONFIGS", str(configs)).replace("$ROOT", str(root)))
-    return validated(values, str(configs / "demo.yaml"))
+    return validated(CurateConfig, values, str(configs / "demo.yaml"))
 
 
 def _package_folder(package: str) -> Path:

@@ -1,10 +1,10 @@
 """What can go wrong without a bug: told in one sentence and by the exit code, never by a traceback."""
 
 from flows.books import TooManyFailuresError
-from flows.config import ConfigError
 from flows.root_lock import RootInUseError
 from flows.workers import WorkerKilledError
-from tasks.weights import WeightsUnavailableError
+from model.weights import WeightsUnavailableError
+from storage.config_file import ConfigError
 
 _EXIT_CODES: dict[type[BaseException], int] = {
     ConfigError: 2,

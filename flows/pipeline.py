@@ -4,16 +4,15 @@ Every stage names its shards after what they depend on, so walking through the s
 walk serves two callers: the flow, which makes what is missing, and the quick look that finds nothing to do.
 """
 
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from flows.books import Books
 from flows.config import CurateConfig
 from flows.workers import Job
+from storage.code_version import code_version
 from storage.digest import canonical_json, sha256_of_file
 from storage.report import StageReport
 from storage.shard import Shard
@@ -271,19 +270,3 @@ def _publish(
     )
     run("manifest", [Step(Job(commit_snapshot, (plan, facts, code_version()), 1), done)])
     return plan.snapshot
-
-
-def code_version() -> str:
-    """The package's version and, in a checkout, the commit; `+changed` where files differ from it."""
-    number = version("personaforge")
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changed"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return number
-    return f"{number} {described.stdout.strip()}"

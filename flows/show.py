@@ -10,8 +10,9 @@ from rich.table import Table
 from dashboards.contact_sheet import contact_sheet
 from dashboards.funnel import funnel_table
 from flows.books import books_path
-from flows.config import ConfigError, CurateConfig
+from flows.config import CurateConfig
 from flows.pipeline import Curated, WorkLeftError, already_curated, already_scored
+from storage.config_file import ConfigError
 from storage.report import StageReport
 from storage.store import Store
 from tasks.calibrate import calibrate, calibration_rows, proposal_lines

@@ -22,8 +22,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from model.weights import CONNECT_TIMEOUT_S, WeightsUnavailableError, answers
 from storage.digest import sha256_of_file
-from tasks.weights import CONNECT_TIMEOUT_S, WeightsUnavailableError, answers
 
 _LOWER_IS_BETTER = {"dmm": True}
 """Where pyiqa's own direction is wrong: dmm is a distance, 0 for equal pictures."""

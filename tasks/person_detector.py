@@ -12,9 +12,9 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field, PositiveInt
 
+from model.weights import Device, WeightsUnavailableError, answers, cache_folder, resolve_device, use_threads
 from storage.digest import sha256_of_file
 from storage.frozen import Frozen
-from tasks.weights import Device, WeightsUnavailableError, answers, cache_folder, resolve_device, use_threads
 
 _NMS_LIMIT_MS = 2000
 """After two seconds of non-maximum suppression ultralytics leaves the rest of a batch without boxes."""

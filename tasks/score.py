@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from pydantic import Field, PositiveInt, field_validator
 
+from model.weights import Device, resolve_device, use_threads
 from storage.digest import digest
 from storage.frozen import Frozen
 from storage.reasons import Reason
@@ -20,7 +21,6 @@ from storage.schema import REJECTS, SCORES
 from storage.shard import Row, Shard, ShardWriter
 from tasks.iqa import checked_name, measure
 from tasks.unusable import Unusable
-from tasks.weights import Device, resolve_device, use_threads
 
 VERSION = 1
 """Part of every score shard's key; raised whenever the same input would give another output."""

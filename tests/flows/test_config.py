@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
-from flows.config import ConfigError, load_config
+from flows.config import CurateConfig
+from storage.config_file import ConfigError, load_config
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
@@ -23,7 +24,9 @@ def config_file(tmp_path):
 
 def test_assignments_reach_every_depth(config_file):
     config = load_config(
-        config_file, ["select.top_share=0.5", "sources.0.name=other", "crop.allowed_flags=[occluded]", "workers=3"]
+        CurateConfig,
+        config_file,
+        ["select.top_share=0.5", "sources.0.name=other", "crop.allowed_flags=[occluded]", "workers=3"],
     )
     assert (config.select.top_share, config.sources[0].name, config.workers) == (0.5, "other", 3)
     assert config.crop.allowed_flags == ("occluded",)
@@ -65,7 +68,7 @@ def test_files_that_are_no_configuration(tmp_path, capsys):
 def test_missing_key_is_named(tmp_path):
     (tmp_path / "c.yaml").write_text("root: x\nsources: []\n")
     with pytest.raises(ConfigError, match="name is missing"):
-        load_config(tmp_path / "c.yaml")
+        load_config(CurateConfig, tmp_path / "c.yaml")
 
 
 def test_the_papers_configuration_fits_the_model_once_its_data_is_there(tmp_path, monkeypatch):
@@ -78,6 +81,6 @@ def test_the_papers_configuration_fits_the_model_once_its_data_is_there(tmp_path
             if key in source:
                 Path(source[key]).parent.mkdir(parents=True, exist_ok=True)
                 Path(source[key]).touch()
-    config = load_config(CONFIGS / "persona.yaml")
+    config = load_config(CurateConfig, CONFIGS / "persona.yaml")
     assert config.score.metrics == ("clipiqa", "maniqa-pipal", "musiq", "niqe")
     assert config.crop.max_upscale == 1.0

@@ -19,14 +19,15 @@ NUM_KILLS = 10
 RUN = """
 import sys
 from pathlib import Path
-from flows.config import load_config
+from flows.config import CurateConfig
 from flows.pipeline import curate_with
 from flows.root_lock import root_lock
 from flows.workers import run_jobs
+from storage.config_file import load_config
 from storage.store import Store
 
 def main():
-    config = load_config(Path(sys.argv[1]), [f"root={sys.argv[2]}"])
+    config = load_config(CurateConfig, Path(sys.argv[1]), [f"root={sys.argv[2]}"])
     def run(stage, steps):
         return run_jobs([step.job for step in steps if not step.done], config.workers, lambda num: None)
     with root_lock(Store(config.root)):
@@ -84,7 +85,9 @@ def children_of(pid):
 
 
 def files_in(root):
-    return [p for p in root.rglob("*") if p.is_file() and p.name != ".lock"]
+    """What lies there, while a run may be adding and sweeping: pathlib's walk would stumble over a folder that goes."""
+    walk = os.walk(root, onerror=lambda error: None)
+    return [Path(folder, name) for folder, _, names in walk for name in names if name != ".lock"]
 
 
 def content(root):

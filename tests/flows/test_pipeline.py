@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from flows.books import TooManyFailuresError
-from flows.config import validated
+from flows.config import CurateConfig
 from flows.pipeline import already_curated, curate_with
 from flows.root_lock import RootInUseError, root_lock
 from flows.workers import Job, WorkerKilledError, run_jobs
+from storage.config_file import validated
 from storage.reasons import Reason
 from storage.store import Store
 
@@ -97,7 +98,7 @@ def rejects_of(curated):
 
 
 def test_every_bad_thing_has_its_row_and_the_run_ends(messy):
-    curated, _ = curate_here(validated(messy, "test"))
+    curated, _ = curate_here(validated(CurateConfig, messy, "test"))
     rejects = rejects_of(curated)
     photos = {row["path"]: row["reason"] for row in rejects if row["item"] == "photo"}
     assert photos["blurred.jpg"] == Reason.BLURRED_PHOTO
@@ -123,20 +124,20 @@ def test_every_bad_thing_has_its_row_and_the_run_ends(messy):
 
 
 def test_only_what_a_change_touches_is_done_again(messy):
-    curate_here(validated(messy, "test"))
-    _, ran = curate_here(validated(messy, "test"))
+    curate_here(validated(CurateConfig, messy, "test"))
+    _, ran = curate_here(validated(CurateConfig, messy, "test"))
     assert sum(ran.values()) == 0
     other_share = {**messy, "select": {"top_share": 0.5}}
-    _, ran = curate_here(validated(other_share, "test"))
+    _, ran = curate_here(validated(CurateConfig, other_share, "test"))
     assert {stage for stage, num in ran.items() if num} == {"select", "publish", "manifest"}
     other_metric = {**messy, "crop": {**messy["crop"], "max_upscale": 1.5}}
-    assert already_curated(validated(other_metric, "test")) is None
-    _, ran = curate_here(validated(other_metric, "test"))
+    assert already_curated(validated(CurateConfig, other_metric, "test")) is None
+    _, ran = curate_here(validated(CurateConfig, other_metric, "test"))
     assert ran["ingest"] == 0 < ran["crop"]
 
 
 def test_a_mended_photo_is_read_in_the_next_run(messy):
-    config = validated(messy, "test")
+    config = validated(CurateConfig, messy, "test")
     curate_here(config)
     assert already_curated(config) is not None
     photos = config.sources[0].photos
@@ -152,7 +153,7 @@ def test_too_many_failures_end_the_run_with_one_sentence(messy):
     with pytest.raises(
         TooManyFailuresError, match=r"source messy: \d+ of \d+ photos failed, and max_failed_share is 0.05"
     ):
-        curate_here(validated({**messy, "max_failed_share": 0.05}, "test"))
+        curate_here(validated(CurateConfig, {**messy, "max_failed_share": 0.05}, "test"))
 
 
 def test_choice_does_not_depend_on_workers_or_shard_size(messy, tmp_path):
@@ -160,7 +161,7 @@ def test_choice_does_not_depend_on_workers_or_shard_size(messy, tmp_path):
     for i, (workers, photos_per_shard) in enumerate([(1, 512), (2, 1), (2, 3)]):
         root = str(tmp_path / f"root{i}")
         config = {**messy, "root": root, "workers": workers, "photos_per_shard": photos_per_shard}
-        curated, _ = curate_here(validated(config, "test"))
+        curated, _ = curate_here(validated(CurateConfig, config, "test"))
         files = curated.snapshot.store.local(curated.snapshot.path).glob("*/*.parquet")
         rows = [row for file in sorted(files) for row in pq.read_table(file).to_pylist()]
         published.append(sorted(rows, key=lambda row: row["crop_id"]))
@@ -196,4 +197,4 @@ def test_a_source_without_photos_is_an_error(messy, tmp_path):
     text = (tmp_path / "messy.json").read_text()
     (tmp_path / "messy.json").write_text(text[:12])
     with pytest.raises(ValueError, match="source messy lists no photo at all"):
-        curate_here(validated(messy, "test"))
+        curate_here(validated(CurateConfig, messy, "test"))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.weights import WeightsUnavailableError
 from storage.report import Tally
 from storage.schema import PHOTOS
 from storage.shard import Shard, ShardWriter
@@ -18,7 +19,6 @@ from tasks.geometry import iou
 from tasks.person_detector import DetectConfig, check_weights, find_people, open_detector
 from tasks.photo import PhotoConfig
 from tasks.sources.folder import FolderSource
-from tasks.weights import WeightsUnavailableError
 
 MIN_RECALL = 0.75
 """Of people of 200 px and more at IoU 0.5; 26 of 32 were found when this was written."""

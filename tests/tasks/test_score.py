@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from model.weights import WeightsUnavailableError
 from storage.report import Tally
 from storage.schema import CROPS
 from storage.shard import Shard, ShardWriter
@@ -13,7 +14,6 @@ from storage.store import Store
 from tasks import iqa
 from tasks.iqa import check_metric, lower_is_better, measure
 from tasks.score import ScoreConfig, score_key, score_shard
-from tasks.weights import WeightsUnavailableError
 
 CLASSICAL = ("niqe", "brisque", "piqe")
 

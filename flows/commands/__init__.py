@@ -1,0 +1,1 @@
+"""The commands of `persona`, a file per group; each imports what it needs only when it runs."""

@@ -124,6 +124,6 @@ SELECTION = pa.schema(
 
 
 def with_image_feature(schema: pa.Schema) -> pa.Schema:
-    """`schema` with the note that makes `datasets` open the column `image` as pictures."""
-    image_only = {"info": {"features": {"image": {"_type": "Image"}}}}
-    return schema.with_metadata({"huggingface": json.dumps(image_only)})
+    """`schema` with the note that makes `datasets` open its columns of type IMAGE as pictures."""
+    images_only = {"info": {"features": {f.name: {"_type": "Image"} for f in schema if f.type == IMAGE}}}
+    return schema.with_metadata({"huggingface": json.dumps(images_only)})

@@ -18,6 +18,7 @@ import xxhash
 
 from storage.digest import canonical_json
 from storage.report import StageReport
+from storage.schema import IMAGE
 from storage.store import Store
 
 Row = dict[str, Any]
@@ -130,7 +131,7 @@ class TableWriter:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
-        self._has_images = "image" in schema.names
+        self._has_images = any(field.type == IMAGE for field in schema)
         self._file = _DigestingFile(path)
         # A row with a picture is nearly all PNG, which nothing shrinks further, and coordinates hardly repeat.
         repeating = [] if self._has_images else [f.name for f in schema if "bbox" not in f.name]

@@ -40,11 +40,12 @@ class Snapshot:
 
     store: Store
     id: str  # name and 12 hexadecimal digits of everything that went into it
+    folder: str = FOLDER  # benchmarks are published in another one, in the same way
 
     @property
     def path(self) -> str:
         """Its folder below the root."""
-        return f"{FOLDER}/{self.id}"
+        return f"{self.folder}/{self.id}"
 
     def file(self, path: str) -> str:
         """Path below the root of one of its files."""

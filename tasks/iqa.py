@@ -1,7 +1,7 @@
 """Quality metrics for single pictures, by name: the only file that imports pyiqa (PolyForm Noncommercial).
 
-To use another library, give it the same public names: checked_name, lower_is_better, check_metric, load_metric and
-measure.
+To use another library, give it the same public names: checked_name, lower_is_better, check_metric, load_metric,
+weights_of, mode_of, to_tensor, pictures_per_pass and measure.
 """
 
 import contextlib
@@ -36,6 +36,11 @@ _REFUSED = {
         ("qalign", "qalign_8bit", "qalign_4bit", "compare2score"), "it runs program code that comes with its weights"
     ),
 }
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    name: {"test_y_channel": True, "color_space": "ycbcr"} for name in ("psnr", "ssim")
+}
+"""The paper's Y is that of YCbCr; pyiqa's own is that of YIQ, with which PSNR comes out 1.3 dB lower."""
 
 _ONE_AT_A_TIME = {"NIQE", "ILNIQE", "BRISQUE", "PIQE", "NRQM", "PI"}
 """pyiqa's classes of classical metrics, which a batch makes slower."""
@@ -91,6 +96,19 @@ def lower_is_better(name: str) -> bool:
     return _LOWER_IS_BETTER.get(name, bool(_configurations()[name].get("lower_better", False)))
 
 
+def mode_of(name: str) -> str:
+    """What the metric looks at: "NR" a picture alone, "FR" a picture and its reference, "SET" two sets of pictures.
+
+    Raises:
+        ValueError: no such metric; the message names some that are close.
+    """
+    about = _configurations().get(name)
+    if about is None:
+        close = difflib.get_close_matches(name, _configurations(), n=3, cutoff=0.5) or ["niqe"]
+        raise ValueError(f"there is no metric {name}; try {', '.join(close)}")
+    return "SET" if name == "fid" else str(about["metric_mode"])
+
+
 def check_metric(name: str) -> dict[str, str]:
     """Load the metric once; returns every weights file that it opened, name → SHA-256 (none for piqe).
 
@@ -101,7 +119,12 @@ def check_metric(name: str) -> dict[str, str]:
         WeightsUnavailableError: its weights are not here and cannot be downloaded, or are not what they should be;
             known within seconds.
     """
-    return _create(checked_name(name), "cpu")[1]
+    return weights_of(checked_name(name))
+
+
+def weights_of(name: str) -> dict[str, str]:
+    """As `check_metric`, for any metric of pyiqa: those that need a reference or a set of pictures as well."""
+    return _create(name, "cpu")[1]
 
 
 def load_metric(name: str, device: str) -> Any:  # noqa: ANN401 - pyiqa's InferenceModel
@@ -123,14 +146,15 @@ def measure(name: str, pictures: list[np.ndarray], device: str, batch_size: int)
         batch_size: pictures per pass; less where a metric looks at many pieces of each.
     """
     metric = load_metric(name, device)
-    step = _pictures_per_pass(name, batch_size)
+    step = pictures_per_pass(name, batch_size)
     values: list[float] = []
     for start in range(0, len(pictures), step):
         values += _measured(metric, pictures[start : start + step])
     return values
 
 
-def _pictures_per_pass(name: str, batch_size: int) -> int:
+def pictures_per_pass(name: str, batch_size: int) -> int:
+    """How many pictures go through the metric at once where `batch_size` go through others."""
     kind = _configurations()[name]["metric_opts"]["type"]
     return 1 if kind in _ONE_AT_A_TIME else max(1, batch_size // _VIEWS.get(kind, 1))
 
@@ -138,16 +162,22 @@ def _pictures_per_pass(name: str, batch_size: int) -> int:
 def _measured(metric: Any, pictures: list[np.ndarray]) -> list[float]:  # noqa: ANN401
     import torch
 
-    rgb = np.stack([cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) for picture in pictures])
-    batch = torch.from_numpy(rgb).permute(0, 3, 1, 2).contiguous().float().div_(255)  # (B, 3, H, W), [0, 1]
     try:
         with torch.inference_mode():
-            values = metric(batch)
+            values = metric(to_tensor(pictures))
     except (AssertionError, torch.linalg.LinAlgError):  # what the classical metrics raise at a picture without detail
         if len(pictures) == 1:
             return [float("nan")]
         return [value for picture in pictures for value in _measured(metric, [picture])]
     return values.double().cpu().reshape(len(pictures)).tolist()
+
+
+def to_tensor(pictures: list[np.ndarray]) -> Any:  # noqa: ANN401 - torch is imported late
+    """Pictures of one size, (H, W, 3) uint8 BGR, as one float tensor (B, 3, H, W), RGB in [0, 1]."""
+    import torch
+
+    rgb = np.stack([cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) for picture in pictures])
+    return torch.from_numpy(rgb).permute(0, 3, 1, 2).contiguous().float().div_(255)
 
 
 @lru_cache(maxsize=16)
@@ -189,16 +219,16 @@ def _short_name(path: Path) -> str:
 
 def _from_cache_or_hub(name: str, device: str, pyiqa: Any, hub: Any) -> Any:  # noqa: ANN401
     """The metric, from the caches if they hold all of it: the hub's library would ask the hub first, for up to 50 s."""
-    online = hub.HF_HUB_OFFLINE
+    online, options = hub.HF_HUB_OFFLINE, _OPTIONS.get(name, {})
     hub.HF_HUB_OFFLINE = True
     try:
-        return pyiqa.create_metric(name, device=device)
+        return pyiqa.create_metric(name, device=device, **options)
     except FileNotFoundError:  # a backbone is missing in the hub's cache
         if online or not answers(hub.ENDPOINT):
             raise
     finally:
         hub.HF_HUB_OFFLINE = online
-    return pyiqa.create_metric(name, device=device)
+    return pyiqa.create_metric(name, device=device, **options)
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,0 +1,143 @@
+"""What an evaluation found: a value per metric with its interval, and the difference of two of them.
+
+evaluations/LABEL-0123456789ab/
+    per_image.parquet   every value of every picture
+    examples.parquet    the best and the worst pictures themselves
+    evaluation.json     written last of these: with it the evaluation exists
+    table.md, best.jpg, worst.jpg
+comparisons/0123456789ab/
+    comparison.json, table.md
+"""
+
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from storage.frozen import Frozen
+from storage.schema import IMAGE
+from storage.store import Store
+
+FOLDER = "evaluations"
+COMPARISONS = "comparisons"
+FILE = "evaluation.json"
+
+Kind = Literal["model", "folder", "lq"]
+
+EXAMPLES = pa.schema(
+    [
+        pa.field("side", pa.string(), nullable=False),  # best or worst
+        pa.field("rank", pa.int32(), nullable=False),  # from 1
+        pa.field("crop_id", pa.string(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),  # of the primary metric
+        ("lq", IMAGE),
+        ("restored", IMAGE),
+        ("hq", IMAGE),  # null on a benchmark without references
+    ]
+)
+
+
+class MetricResult(Frozen):
+    """One metric over all pictures of a benchmark."""
+
+    lower_is_better: bool
+    mean: float | None = None
+    """None where the metric is unavailable."""
+    low: float | None = None
+    """Lower end of the 95 % bootstrap interval of the mean; None for FID, which has no value per picture."""
+    high: float | None = None
+    num: int = 0
+    """Pictures that have a value."""
+    unavailable: str | None = None
+    """Why there is no value, in one sentence."""
+
+
+class BenchmarkName(Frozen):
+    """Which benchmark it was, exactly."""
+
+    id: str
+    digest: str
+    """Of its manifest, and so of every byte."""
+    has_hq: bool
+
+
+class Evaluation(Frozen):
+    """What the pictures of one model, folder or of the input itself are worth on one benchmark."""
+
+    format_version: int = 1
+    id: str
+    label: str
+    kind: Kind
+    benchmark: BenchmarkName
+    metrics: dict[str, MetricResult]
+    primary: str | None
+    """The metric by which best and worst were chosen."""
+    num_images: int
+    num_failed: int
+    """Pictures that were missing or could not be used; `per_image.parquet` says why."""
+    weights: dict[str, dict[str, str]]
+    """Metric → weights file → SHA-256."""
+    notes: dict[str, str]
+    """What there is to know about how a metric was computed."""
+    code_version: str
+
+    @property
+    def path(self) -> str:
+        """Its folder below the root."""
+        return f"{FOLDER}/{self.id}"
+
+
+class Difference(Frozen):
+    """One metric of A minus that of B, on the pictures that both have a value of."""
+
+    lower_is_better: bool
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    num: int
+
+    @property
+    def better(self) -> Literal["a", "b"] | None:
+        """Who is better; None if the interval holds 0, or if there is none."""
+        if self.low is None or self.high is None or self.low <= 0 <= self.high:
+            return None
+        return "a" if (self.mean < 0) == self.lower_is_better else "b"
+
+
+class Comparison(Frozen):
+    """A against B on the same pictures."""
+
+    format_version: int = 1
+    id: str
+    a: str
+    b: str
+    benchmark: BenchmarkName
+    differences: dict[str, Difference]
+
+    @property
+    def path(self) -> str:
+        """Its folder below the root."""
+        return f"{COMPARISONS}/{self.id}"
+
+
+def load_evaluation(store: Store, path: str) -> Evaluation:
+    """The evaluation in a folder below the root.
+
+    Raises:
+        ValueError: there is none, or it is not of this version; one sentence.
+    """
+    name = f"{path}/{FILE}"
+    if not store.exists(name):
+        raise ValueError(f"{name} is missing below {store.root}: the evaluation was never finished")
+    try:
+        return Evaluation.model_validate(store.read_json(name))
+    except (ValidationError, ValueError) as error:
+        raise ValueError(f"{name} below {store.root} is no evaluation of this version: delete it, and run again") from (
+            error
+        )
+
+
+def list_evaluations(store: Store) -> list[Evaluation]:
+    """Every finished evaluation below a root, in the order of their ids."""
+    names = [path for path in store.files(FOLDER) if path.endswith(f"/{FILE}") and path.count("/") == 2]
+    return [load_evaluation(store, name.removesuffix(f"/{FILE}")) for name in names]

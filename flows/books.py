@@ -1,5 +1,8 @@
 """The books of a run: what became of everything, stage by stage, kept under the root while the run goes on."""
 
+from typing import Any
+
+from storage.books import RunBooks, books_path
 from storage.digest import canonical_json
 from storage.report import WHOLE, ItemCounts, StageReport, checked
 from storage.shard import Shard
@@ -17,8 +20,8 @@ class Books:
     A mere look at what is done writes them only if it finds everything, and else leaves those of the last run alone.
     """
 
-    def __init__(self, store: Store, name: str, mere_look: bool = False) -> None:
-        self._store, self._name, self._mere_look = store, name, mere_look
+    def __init__(self, store: Store, name: str, configuration: dict[str, Any], mere_look: bool = False) -> None:
+        self._store, self._name, self._configuration, self._mere_look = store, name, configuration, mere_look
         self.reports: list[StageReport] = []
         self.stages: dict[str, list[Shard]] = {}
 
@@ -58,10 +61,11 @@ class Books:
         self._write(snapshot.path)
 
     def _write(self, snapshot_path: str | None) -> None:
-        books = {"name": self._name, "snapshot": snapshot_path, "reports": self.reports}
+        books = RunBooks(
+            name=self._name,
+            snapshot=snapshot_path,
+            configuration=self._configuration,
+            reports=tuple(self.reports),
+            shards={stage: [shard.name for shard in shards] for stage, shards in self.stages.items()},
+        )
         self._store.write_text(books_path(self._name), canonical_json(books))
-
-
-def books_path(name: str) -> str:
-    """Where the books of the dataset `name` are kept under its root."""
-    return f"books/{name}.json"

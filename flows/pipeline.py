@@ -40,6 +40,10 @@ NOT_THE_RESULT = {"root", "workers", "network_workers", "cluster", "max_failed_s
 """Keys of the configuration that say how a run is done and not what it gives."""
 
 
+def _configuration(config: CurateConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=NOT_THE_RESULT)
+
+
 @dataclass(frozen=True)
 class Step:
     """One job of a stage, and whether its output is there already."""
@@ -68,7 +72,7 @@ def curate_with(run: RunStage, config: CurateConfig) -> Curated:
         TooManyFailuresError: more than `max_failed_share` of a source's photos failed.
     """
     store = Store(config.root)
-    books = Books(store, config.name, mere_look=run is _refuse)
+    books = Books(store, config.name, _configuration(config), mere_look=run is _refuse)
     scored, weights = _score_all(run, store, config, books)
     selection = _select(run, store, config, scored)
     books.enter({shard.source: [shard] for shard in selection})
@@ -102,7 +106,7 @@ def already_scored(config: CurateConfig) -> list[ScoredShard]:
         WorkLeftError: some are missing.
     """
     store = Store(config.root)
-    return _score_all(_refuse, store, config, Books(store, config.name, mere_look=True))[0]
+    return _score_all(_refuse, store, config, Books(store, config.name, _configuration(config), mere_look=True))[0]
 
 
 def _score_all(run: RunStage, store: Store, config: CurateConfig, books: Books) -> tuple[list[ScoredShard], "Weights"]:
@@ -260,7 +264,7 @@ def _publish(
         scored,
         selection,
         config=config.publish,
-        config_dump=config.model_dump(mode="json", exclude=NOT_THE_RESULT),
+        config_dump=_configuration(config),
         reports=reports,
         weights={file: sha256 for files in weights.values() for file, sha256 in files.items()},
     )

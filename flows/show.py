@@ -9,11 +9,10 @@ from rich.table import Table
 
 from dashboards.contact_sheet import contact_sheet
 from dashboards.funnel import funnel_table
-from flows.books import books_path
 from flows.config import CurateConfig
 from flows.pipeline import Curated, WorkLeftError, already_curated, already_scored
+from storage.books import list_books, read_books
 from storage.config_file import ConfigError
-from storage.report import StageReport
 from storage.store import Store
 from tasks.calibrate import calibrate, calibration_rows, proposal_lines
 from tasks.iqa import lower_is_better
@@ -46,10 +45,8 @@ def curate_and_show(config: CurateConfig) -> int:
 
 def show_funnel(store: Store, name: str) -> None:
     """Print the funnel of a dataset as far as its last run came."""
-    if store.exists(books_path(name)):
-        books = store.read_json(books_path(name))
-        reports = [StageReport.model_validate(report) for report in books["reports"]]
-        console.print(funnel_table(reports, name))
+    if name in list_books(store):
+        console.print(funnel_table(read_books(store, name).reports, name))
 
 
 def show_funnels(root: str) -> int:
@@ -59,7 +56,7 @@ def show_funnels(root: str) -> int:
         ConfigError: there is none.
     """
     store = Store(root)
-    names = [path.removeprefix("books/").removesuffix(".json") for path in store.files("books")]
+    names = list_books(store)
     if not names:
         raise ConfigError(f"there is no run under {root}: give the root of a configuration that was curated")
     for name in names:

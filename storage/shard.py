@@ -41,6 +41,13 @@ class Shard:
     def name(self) -> str:
         return f"{self.stage}/{self.source}/{self.number:05d}-{self.key}"
 
+    @classmethod
+    def named(cls, store: Store, name: str) -> "Shard":
+        """The shard of a `name`, as the books of a run list it."""
+        stage, source, file = name.rsplit("/", 2)
+        number, key = file.split("-", 1)
+        return cls(store, stage, source, int(number), key)
+
     @property
     def marker(self) -> str:
         return f"{self.name}.json"

@@ -1,0 +1,51 @@
+"""The books of a run as they lie under its root: what it was asked for, how far it came, which shards it stands on."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from storage.frozen import Frozen
+from storage.report import StageReport
+from storage.store import Store
+
+FOLDER = "books"
+
+
+class RunBooks(Frozen):
+    """What is known of a dataset's last run, finished or not."""
+
+    name: str
+    """Of the dataset."""
+    snapshot: str | None
+    """Path below the root of the snapshot that the run ended with; empty while it goes on."""
+    configuration: dict[str, Any] = {}
+    """What decides the result, as the snapshot's manifest says it."""
+    reports: tuple[StageReport, ...]
+    """Per stage and source, in the order of the stages."""
+    shards: dict[str, list[str]] = {}
+    """Stage → names of its shards."""
+
+
+def books_path(name: str) -> str:
+    """Where the books of the dataset `name` are kept under its root."""
+    return f"{FOLDER}/{name}.json"
+
+
+def list_books(store: Store) -> list[str]:
+    """Names of the datasets that were curated under a root."""
+    return [path.removeprefix(f"{FOLDER}/").removesuffix(".json") for path in store.files(FOLDER)]
+
+
+def read_books(store: Store, name: str) -> RunBooks:
+    """The books of the dataset `name`.
+
+    Raises:
+        ValueError: there are none, or they are of another version; one sentence.
+    """
+    path = books_path(name)
+    if not store.exists(path):
+        raise ValueError(f"{path} is missing below {store.root}: {name} was never curated there")
+    try:
+        return RunBooks.model_validate(store.read_json(path))
+    except ValidationError as error:
+        raise ValueError(f"{path} cannot be read by this version: run `persona curate` again") from error

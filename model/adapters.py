@@ -5,7 +5,9 @@ pass after a switch leaves them at zero; and gradient checkpointing computes a b
 active *then*. Here switching leaves every adapter trainable, and `require_active` stands before each backward pass.
 """
 
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -14,11 +16,14 @@ from torch import nn
 
 from model.network_config import AdapterConfig
 
+DiffusersNetwork = Any
+"""A `UNet2DConditionModel` or `AutoencoderKL`; diffusers hides its classes from type checkers."""
+
 GENERATOR = "generator"
 REGULARIZER = "regularizer"
 
 
-def add_adapter(network: nn.Module, name: str, config: AdapterConfig) -> None:
+def add_adapter(network: DiffusersNetwork, name: str, config: AdapterConfig) -> None:
     """Put a LoRA adapter, fp32 whatever the network's dtype, on a diffusers network; it changes no output yet.
 
     Raises:
@@ -26,14 +31,16 @@ def add_adapter(network: nn.Module, name: str, config: AdapterConfig) -> None:
     """
     targets = config.targets if isinstance(config.targets, str) else list(config.targets)
     lora = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets, init_lora_weights="gaussian")
-    network.add_adapter(lora, adapter_name=name)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # two adapters are what is wanted
+        network.add_adapter(lora, adapter_name=name)
     # peft creates it in the dtype of the layer: bf16 weights would swallow updates of a learning rate of 5e-5.
     for parameter in lora_parameters(network, name).values():
         parameter.data = parameter.data.float()
     activate(network, name)
 
 
-def activate(network: nn.Module, name: str | None) -> None:
+def activate(network: DiffusersNetwork, name: str | None) -> None:
     """Run with this adapter only, or with none; every adapter stays trainable."""
     if name is None:
         network.disable_adapters()
@@ -45,7 +52,7 @@ def activate(network: nn.Module, name: str | None) -> None:
             parameter.requires_grad_(True)
 
 
-def active_adapter(network: nn.Module) -> str | None:
+def active_adapter(network: DiffusersNetwork) -> str | None:
     """The adapter that the network runs with.
 
     Raises:
@@ -60,7 +67,7 @@ def active_adapter(network: nn.Module) -> str | None:
     return state[0]
 
 
-def require_active(network: nn.Module, name: str) -> None:
+def require_active(network: DiffusersNetwork, name: str) -> None:
     """To be called right before a backward pass, which needs the adapter of its forward pass.
 
     Raises:
@@ -70,18 +77,18 @@ def require_active(network: nn.Module, name: str) -> None:
     assert active == name, f"backward pass of {name} while {active} is active: its gradients would be wrong"
 
 
-def lora_layers(network: nn.Module) -> Iterator[BaseTunerLayer]:
+def lora_layers(network: DiffusersNetwork) -> Iterator[BaseTunerLayer]:
     """Every layer that carries adapters."""
     return (module for module in network.modules() if isinstance(module, BaseTunerLayer))
 
 
-def lora_parameters(network: nn.Module, name: str) -> dict[str, nn.Parameter]:
+def lora_parameters(network: DiffusersNetwork, name: str) -> dict[str, nn.Parameter]:
     """The tensors of one adapter by their names in the network."""
     return {key: value for key, value in network.named_parameters() if ".lora_" in key and f".{name}." in key}
 
 
 @torch.no_grad()
-def merge_adapter(network: nn.Module, name: str) -> None:
+def merge_adapter(network: DiffusersNetwork, name: str) -> None:
     """Add one adapter to the weights and remove all: the same output without the additional layers."""
     activate(network, name)
     network.fuse_lora(adapter_names=[name])

@@ -27,8 +27,8 @@ _HUB = "https://huggingface.co"
 class Base:
     """An opened base model; its parameters are frozen."""
 
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
+    unet: Any  # UNet2DConditionModel; diffusers hides its classes from type checkers
+    vae: Any  # AutoencoderKL
     alphas_cumprod: torch.Tensor
     """(1000,) fp32, from nearly 1 down to 0.00466."""
 

@@ -4,6 +4,8 @@ Shapes: pictures (B, 3, H, W), RGB in [-1, 1]; latents (B, 4, H/8, W/8) of about
 Diffusion), always fp32; prompts (B, 77, 1024), fp32.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -23,9 +25,11 @@ class Generator(nn.Module):
         """Put the adapters on `base`; `hashes` are those of every frozen file, for the model's folder."""
         super().__init__()
         self.config, self.hashes = config, hashes
-        self.unet, self.vae, self.embedder = base.unet, base.vae, embedder
+        self.unet: Any = base.unet
+        self.vae: Any = base.vae
+        self.embedder = embedder
         self.alphas_cumprod = base.alphas_cumprod
-        self.dtype = self.unet.dtype
+        self.dtype: torch.dtype = self.unet.dtype
         self.latent_scale = float(self.vae.config.scaling_factor)
         add_adapter(self.unet, GENERATOR, config.unet)
         add_adapter(self.vae, GENERATOR, config.vae)
@@ -108,7 +112,7 @@ def _run_in_fp32(layer: nn.Module) -> None:
         with torch.autocast(x.device.type, enabled=False):
             return forward(x.float())
 
-    layer.forward = in_fp32  # type: ignore[method-assign]
+    layer.forward = in_fp32
 
 
 def build_generator(config: NetworkConfig, dtype: torch.dtype = torch.float32, seed: int = 0) -> Generator:

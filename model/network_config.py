@@ -21,7 +21,7 @@ class AdapterConfig(Frozen):
 
     rank: PositiveInt = 4
     """Rank of every update."""
-    alpha: PositiveFloat = 8.0
+    alpha: PositiveInt = 8
     """Updates are scaled by alpha / rank; assumption: the paper gives the rank only, 8 is peft's default."""
     targets: tuple[str, ...] | str = UNET_TARGETS
     """Layers that get one: ends of their names, or one regular expression for whole names."""

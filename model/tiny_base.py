@@ -8,6 +8,7 @@ It knows nothing of pictures; a model trained on it shows that the code runs, no
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -20,7 +21,7 @@ def make_tiny_base(folder: Path, seed: int = 0) -> Path:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet = UNet2DConditionModel(
+        unet: Any = UNet2DConditionModel(
             sample_size=8,
             block_out_channels=(32, 64),
             layers_per_block=1,
@@ -31,7 +32,7 @@ def make_tiny_base(folder: Path, seed: int = 0) -> Path:
             use_linear_projection=True,
             norm_num_groups=8,
         )
-        vae = AutoencoderKL(
+        vae: Any = AutoencoderKL(
             block_out_channels=(16, 32, 32, 32),
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
@@ -46,7 +47,7 @@ def make_tiny_base(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def schedule() -> DDPMScheduler:
+def schedule() -> Any:  # noqa: ANN401 - a DDPMScheduler
     """The noise schedule of Stable Diffusion 2.1 base."""
     return DDPMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1

@@ -1,0 +1,30 @@
+"""How a training ended, told by its exit code."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `python -m model.train`; any other one is a crash, which `--resume` may overcome."""
+
+    SUCCESS = 0
+    BAD_INPUT = 2
+    WEIGHTS_MISSING = 3
+    FILE_SYSTEM = 7
+    NON_FINITE_LOSS = 8
+    OUT_OF_MEMORY = 9
+
+    @property
+    def meaning(self) -> str:
+        """The code in one sentence, with the remedy."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.SUCCESS: "The training is complete.",
+    ExitCode.BAD_INPUT: "Configuration, snapshot or warm start cannot be used: correct what the message names.",
+    ExitCode.WEIGHTS_MISSING: "Weights of base, image encoder or LPIPS are missing: put them where the message says.",
+    ExitCode.FILE_SYSTEM: "The file system refused: make room, then start again with --resume.",
+    ExitCode.NON_FINITE_LOSS: "A loss was not finite, and was kept from the weights: lower the learning rate, or look "
+    "at the crops that the message names.",
+    ExitCode.OUT_OF_MEMORY: "The memory was not enough: raise accumulation, or switch on gradient_checkpointing.",
+}

@@ -45,7 +45,14 @@ def contact_sheet(
     kept = _crop_tiles(selection, crops, "kept", 4 * COLUMNS)
     unselected = _crop_tiles(selection, crops, "rejected", 2 * COLUMNS)
     lost = _reject_tiles(rejects, load_photo, 6 * COLUMNS - len(unselected))
-    return _draw(title, [("Chosen", KEPT, kept), ("Not chosen, and why", LOST, unselected + lost)])
+    not_chosen = unselected + lost
+    return draw_sheet(
+        title,
+        [
+            (f"Chosen ({len(kept)} shown)", KEPT, kept),
+            (f"Not chosen, and why ({len(not_chosen)} shown)", LOST, not_chosen),
+        ],
+    )
 
 
 def _crop_tiles(selection: Sequence[Shard], crops: Sequence[Shard], verdict: str, num: int) -> list[Tile]:
@@ -131,7 +138,8 @@ def _some_of_each(rows: list[Row], kind_of: Callable[[Row], str], num: int) -> l
     return [row for kind in kinds.values() for row in kind[:quota]][:num]
 
 
-def _draw(title: str, sections: list[tuple[str, str, list[Tile]]]) -> Image.Image:
+def draw_sheet(title: str, sections: list[tuple[str, str, list[Tile]]]) -> Image.Image:
+    """Tiles in rows of six, below a title; a section is a heading, the colour of what it says, and its tiles."""
     cell_height = TILE_PX + CAPTION_LINES * (TEXT_PX + 3) + GAP_PX
     heights = [2 * TEXT_PX + GAP_PX + -(-len(tiles) // COLUMNS) * cell_height for _, _, tiles in sections]
     width = COLUMNS * (TILE_PX + GAP_PX) + GAP_PX
@@ -140,7 +148,7 @@ def _draw(title: str, sections: list[tuple[str, str, list[Tile]]]) -> Image.Imag
     draw.text((GAP_PX, GAP_PX), title, INK, ImageFont.load_default(2 * TEXT_PX))
     small, y = ImageFont.load_default(TEXT_PX), 3 * TEXT_PX + GAP_PX
     for (heading, colour, tiles), height in zip(sections, heights, strict=True):
-        draw.text((GAP_PX, y), f"{heading} ({len(tiles)} shown)", colour, ImageFont.load_default(TEXT_PX * 1.4))
+        draw.text((GAP_PX, y), heading, colour, ImageFont.load_default(TEXT_PX * 1.4))
         for i, tile in enumerate(tiles):
             left = GAP_PX + i % COLUMNS * (TILE_PX + GAP_PX)
             top = y + 2 * TEXT_PX + i // COLUMNS * cell_height

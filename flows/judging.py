@@ -1,0 +1,142 @@
+"""Benchmarks, evaluations and comparisons with everything that people look at; what is there is not made again.
+
+Everything lies below the root of the dataset that the benchmark was made from.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from dashboards.comparison_grid import comparison_grid
+from dashboards.evaluation_table import comparison_table, evaluation_table
+from storage.benchmark import OnProgress, batches_of, benchmark_at, splits_of
+from storage.evaluation import Comparison, Evaluation
+from storage.snapshot import Snapshot
+from storage.store import Store
+from tasks.compare import compare
+from tasks.contenders import Contender, low_quality, model, restored_folder
+from tasks.evaluate import EXAMPLES_FILE, EvaluateConfig, evaluate
+from tasks.persona_val import ValConfig, build_val
+from tasks.published import PAPER, TABLE_2
+
+TABLE = "table.md"
+SOURCE = f"table 2 of {PAPER}"
+
+
+def persona_val(snapshot_folder: Path, config: ValConfig | None = None, on_progress: OnProgress | None = None) -> Path:
+    """The folder of the snapshot's PERSONA-Val, built where it is not there yet.
+
+    Raises:
+        ValueError: the folder holds no snapshot, or one without a val split.
+    """
+    folder = snapshot_folder.absolute()
+    snapshot = Snapshot(Store(str(folder.parent.parent)), folder.name, folder.parent.name)
+    benchmark = build_val(snapshot, config or ValConfig(), on_progress)
+    return benchmark.store.local(benchmark.path)
+
+
+def judge_model(
+    benchmark: Path,
+    folder: Path,
+    config: EvaluateConfig | None = None,
+    *,
+    label: str | None = None,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Evaluation:
+    """Restore the benchmark with the model in a folder, and judge what comes out.
+
+    Raises:
+        ValueError: a folder holds no benchmark, or no model.
+        WeightsUnavailableError: of the model or, if `strict`, of a metric.
+    """
+    return judge(benchmark_at(benchmark), model(folder, label), config, strict=strict, on_progress=on_progress)
+
+
+def judge_lq(
+    benchmark: Path,
+    config: EvaluateConfig | None = None,
+    *,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Evaluation:
+    """Judge the LQ pictures of a benchmark as they are: the baseline."""
+    return judge(benchmark_at(benchmark), low_quality(), config, strict=strict, on_progress=on_progress)
+
+
+def judge_folder(
+    benchmark: Path,
+    restored: Path,
+    config: EvaluateConfig | None = None,
+    *,
+    label: str | None = None,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Evaluation:
+    """Judge PNGs that any other program made of the benchmark's LQ pictures; see `tasks.contenders.restored_folder`."""
+    published = benchmark_at(benchmark)
+    crop_ids = [
+        crop_id
+        for paths in splits_of(published).values()
+        for path in paths
+        for batch in batches_of(published, path, ["crop_id"])
+        for crop_id in batch["crop_id"].to_pylist()
+    ]
+    contender = restored_folder(restored, crop_ids, label)
+    return judge(published, contender, config, strict=strict, on_progress=on_progress)
+
+
+def judge(
+    benchmark: Snapshot,
+    contender: Contender,
+    config: EvaluateConfig | None = None,
+    *,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Evaluation:
+    """Judge a contender, and draw table and grids beside the values."""
+    store = benchmark.store
+    found = evaluate(benchmark, contender, config or EvaluateConfig(), strict=strict, on_progress=on_progress)
+    _once(store, f"{found.path}/{TABLE}", lambda aside: _write(aside, evaluation_table([found], *_published(found))))
+    for side in ("best", "worst"):
+        _once(store, f"{found.path}/{side}.jpg", lambda aside, side=side: _draw(aside, store, found, side))
+    return found
+
+
+def judge_pair(benchmark: Path, a: Evaluation, b: Evaluation, config: EvaluateConfig | None = None) -> Comparison:
+    """A minus B on the benchmark that both were judged on.
+
+    Raises:
+        ValueError: they were judged on different ones.
+    """
+    store = benchmark_at(benchmark).store
+    found = compare(store, a, b, config or EvaluateConfig())
+    text = comparison_table(found, a, b, *_published(a))
+    _once(store, f"{found.path}/{TABLE}", lambda aside: _write(aside, text))
+    _once(store, f"{found.path}/comparison.json", lambda aside: _write(aside, found.model_dump_json(indent=1) + "\n"))
+    return found
+
+
+def _published(evaluation: Evaluation) -> tuple[dict[str, dict[str, float]], str]:
+    return TABLE_2["val" if evaluation.benchmark.has_hq else "test"], SOURCE
+
+
+def _once(store: Store, path: str, make: Callable[[Path], None]) -> None:
+    if not store.exists(path):
+        with store.new_file(path) as aside:
+            make(aside)
+
+
+def _write(aside: Path, text: str) -> None:
+    aside.write_text(text, encoding="utf-8")
+
+
+def _draw(aside: Path, store: Store, evaluation: Evaluation, side: str) -> None:
+    grid = comparison_grid(evaluation, side, _examples(store, evaluation, side))
+    grid.save(aside, "JPEG", quality=90)
+
+
+def _examples(store: Store, evaluation: Evaluation, side: str) -> Iterator[dict[str, object]]:
+    with store.filesystem.open_input_file(store.full(f"{evaluation.path}/{EXAMPLES_FILE}")) as file:
+        yield from (row for row in pq.read_table(file).to_pylist() if row["side"] == side)

@@ -15,6 +15,7 @@ from flows.workers import Job
 from storage.code_version import code_version
 from storage.digest import canonical_json, sha256_of_file
 from storage.report import StageReport
+from storage.reviews import standing_verdicts
 from storage.shard import Shard
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -241,9 +242,12 @@ def _score(
 
 def _select(run: RunStage, store: Store, config: CurateConfig, scored: list[ScoredShard]) -> list[Shard]:
     directions = {metric: lower_is_better(metric) for metric in config.score.metrics}
-    selection = selected_shards(store, scored, directions, config.select)
+    reviews = standing_verdicts(store)
+    selection = selected_shards(store, scored, directions, config.select, reviews)
     job = Job(
-        select, (store, scored, directions, config.select), sum(shard.crops.num_rows("crops") for shard in scored)
+        select,
+        (store, scored, directions, config.select, reviews),
+        sum(shard.crops.num_rows("crops") for shard in scored),
     )
     run("select", [Step(job, all(shard.is_done() for shard in selection))])
     return selection

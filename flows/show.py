@@ -13,6 +13,7 @@ from flows.config import CurateConfig
 from flows.pipeline import Curated, WorkLeftError, already_curated, already_scored
 from storage.books import list_books, read_books
 from storage.config_file import ConfigError
+from storage.reviews import standing_verdicts
 from storage.store import Store
 from tasks.calibrate import calibrate, calibration_rows, proposal_lines
 from tasks.iqa import lower_is_better
@@ -98,7 +99,7 @@ def show_calibration(config: CurateConfig, wanted: int | None) -> int:
             f"{config.name} is not scored yet (stage {error} is not done): run `persona curate` first"
         ) from error
     directions = {metric: lower_is_better(metric) for metric in config.score.metrics}
-    calibration = calibrate(scored, directions, config.select, wanted)
+    calibration = calibrate(scored, directions, config.select, wanted, standing_verdicts(Store(config.root)))
     heading, *rows = calibration_rows(calibration)
     table = Table(title="crops kept: alone / together with everything else as configured", title_justify="left")
     for i, name in enumerate(heading):

@@ -49,6 +49,8 @@ class Reason(StrEnum):
     # score
     SCORE_NOT_FINITE = "score_not_finite"
     # select
+    DROPPED_BY_REVIEW = "dropped_by_review"
+    LICENCE_NOT_ALLOWED = "licence_not_allowed"
     NOT_SCORED = "not_scored"
     METRIC_LIMIT = "metric_limit"
     BELOW_TOP_SHARE = "below_top_share"
@@ -106,6 +108,8 @@ _SENTENCES = {
     Reason.CUT_BY_SQUARE: "too little of the box fits into a square inside the photo",
     Reason.OVERLAPS_CHOSEN: "the square overlaps one that lies closer to the photo's centre",
     Reason.SCORE_NOT_FINITE: "a quality metric gave no finite value",
+    Reason.DROPPED_BY_REVIEW: "a person looked at the crop and dropped it",
+    Reason.LICENCE_NOT_ALLOWED: "the photo's licence is not among the allowed ones",
     Reason.NOT_SCORED: "a quality metric is missing",
     Reason.METRIC_LIMIT: "a quality metric is beyond its limit",
     Reason.BELOW_TOP_SHARE: "the combined score is not within the top share",

@@ -122,6 +122,21 @@ SELECTION = pa.schema(
     ]
 )
 
+REVIEWED = pa.schema(
+    [
+        pa.field("crop_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("review", pa.string(), nullable=False),  # keep or drop, as people said
+        pa.field("verdict", pa.string(), nullable=False),  # kept, rejected or failed: what it came to
+        ("reason", pa.string()),
+        pa.field("own_verdict", pa.string(), nullable=False),  # what the pipeline had said by itself
+        ("own_reason", pa.string()),
+        ("score", pa.float64()),
+        pa.field("values", pa.list_(pa.struct([("metric", pa.string()), ("value", pa.float64())])), nullable=False),
+    ]
+)
+"""Beside SELECTION where people reviewed crops of the source."""
+
 
 def with_image_feature(schema: pa.Schema) -> pa.Schema:
     """`schema` with the note that makes `datasets` open its columns of type IMAGE as pictures."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from storage.reviews import Verdict
 from tasks.scored_crops import ScoredShard, read_metadata
 from tasks.verdicts import (
     Candidates,
@@ -61,6 +62,7 @@ def calibrate(
     lower_is_better: Mapping[str, bool],
     config: SelectConfig,
     wanted: int | None = None,
+    reviews: Mapping[str, Verdict] | None = None,
 ) -> Calibration:
     """What each share and each limit would keep, per source, and the limits for a wanted number of crops.
 
@@ -69,15 +71,16 @@ def calibrate(
         lower_is_better: metric → direction.
         config: the present limits, with which the others are combined.
         wanted: how many crops there should be; None proposes nothing.
+        reviews: as for `select`.
 
     Raises:
         ValueError: `wanted` is not positive, or a shard lacks a metric.
     """
     if wanted is not None and wanted < 1:
         raise ValueError(f"{wanted} crops are wanted: ask for at least 1")
-    metadata = read_metadata(scored_shards)
+    metadata = read_metadata(scored_shards, reviews or {}, with_licences=config.allowed_licences is not None)
     trial = _Trial(metadata.candidates, metadata.table["source"].to_numpy(), lower_is_better, config)
-    everything = SelectConfig(top_share=1.0)
+    everything = SelectConfig(top_share=1.0, allowed_licences=config.allowed_licences)
     settings: list[tuple[str, float]] = [(TOP_SHARE, (step + 1) / STEPS) for step in range(STEPS)]
     for metric in sorted(trial.crops.values):
         settings += [(metric, trial.limit_at(metric, step / STEPS)) for step in range(STEPS)]
@@ -113,6 +116,9 @@ class _Trial:
         self._source = source
         self._names = np.unique(source).tolist()
         self._score = scores(crops, lower_is_better)
+        self._allowed = (
+            crops.scored & ~crops.reviewed("drop") & crops.licensed(config.allowed_licences)
+        )  # whatever the limits are
         self._links = DuplicateLinks.of(crops, config, among=crops.scored)
         # From the worst to the best value of every metric.
         self._sorted = {
@@ -134,9 +140,10 @@ class _Trial:
 
     def kept(self, config: SelectConfig) -> np.ndarray:
         """(N,) bool: what `select` keeps with the limits and the share of `config`."""
-        passing = self.crops.scored & in_top_share(self._score, config.top_share)
+        passing = in_top_share(self._score, config.top_share)
         for metric, worst in config.limits.items():
             passing &= within_limit(self.crops.values[metric], worst, self.lower_is_better[metric])
+        passing = (passing | self.crops.reviewed("keep")) & self._allowed
         return passing & (better_in_group(self._score, self._links.groups(passing), passing) < 0)
 
     def per_source(self, crops: np.ndarray) -> dict[str, int]:

@@ -186,7 +186,19 @@ def _funnel(manifest: Manifest) -> str:
             ):
                 lost = ["", f"{num:,}"] if reason in counts.failed else [f"{num:,}", ""]
                 lines.append([report.source, report.stage, "", "", "", *lost, Reason(reason).sentence])
-    return _table(["source", "stage", "items", "in", "kept", "rejected", "failed", "because"], lines)
+    return _table(["source", "stage", "items", "in", "kept", "rejected", "failed", "because"], lines) + _reviews(
+        manifest
+    )
+
+
+def _reviews(manifest: Manifest) -> str:
+    if "reviews" not in manifest:
+        return ""
+    said = manifest["reviews"]
+    return (
+        f"\n\nPeople looked at {said['reviewed']:,} of these crops. They dropped {said['dropped_by_people']:,} that\n"
+        f"the limits would have let pass, and kept {said['kept_by_people']:,} that a limit had turned away."
+    )
 
 
 def _licences(manifest: Manifest) -> str:

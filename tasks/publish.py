@@ -21,6 +21,7 @@ from storage.schema import CROPS, with_image_feature
 from storage.shard import Shard, TableWriter
 from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, sha256_of_stored_file
 from storage.store import Store
+from tasks.review_effect import review_effect
 from tasks.scored_crops import ScoredShard
 
 SPLITS = ("train", "val")
@@ -125,6 +126,9 @@ def plan_snapshot(
         "statistics": statistics,
         "funnel": [report.model_dump(mode="json") for report in reports],
     }
+    effect = review_effect(selection_shards)
+    if effect is not None:
+        about["reviews"] = effect.counts()
     snapshot = Snapshot(store, f"{name}-{digest('snapshot', FORMAT_VERSION, about)}")
     shard_of = {(s.crops.source, s.crops.number): s for s in scored_shards}
     parts = [

@@ -36,6 +36,9 @@ class SelectConfig(Frozen):
     """How many of the chosen crops are set aside for validation, photo by photo; the paper's are 4,216."""
     seed: int = 0
     """Another number sets other photos aside for validation."""
+    # Left out where it says nothing, so that datasets made before it keep their names.
+    allowed_licences: tuple[str, ...] | None = Field(default=None, exclude_if=lambda licences: licences is None)
+    """Names or addresses of the licences that a crop's photo may have; empty = any, also none."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,19 @@ class Candidates:
     crop_phash: np.ndarray  # (N,) uint64
     square: np.ndarray  # (N, 4) x_min, y_min, x_max, y_max as shares of the photo's width and height
     values: dict[str, np.ndarray]  # metric → (N,) float64, NaN where there is none
+    licence: np.ndarray | None = None  # (N, 2) str: name and address, "" for none; None where nobody asks
+    review: np.ndarray | None = None  # (N,) keep, drop or None: what people said; None where nobody looked
+
+    def reviewed(self, verdict: str) -> np.ndarray:
+        """(N,) bool: people said so."""
+        return np.zeros(len(self.crop_id), bool) if self.review is None else self.review == verdict
+
+    def licensed(self, allowed: tuple[str, ...] | None) -> np.ndarray:
+        """(N,) bool: the name or the address of the photo's licence is an allowed one."""
+        if allowed is None:
+            return np.ones(len(self.crop_id), bool)
+        assert self.licence is not None
+        return np.array([name in allowed or address in allowed for name, address in self.licence], bool)
 
     @property
     def scored(self) -> np.ndarray:
@@ -75,13 +91,18 @@ class Choice:
 def choose(crops: Candidates, lower_is_better: Mapping[str, bool], config: SelectConfig) -> Choice:
     """The verdict on every crop. The first of these that applies is its reason.
 
-    1. NOT_SCORED: a metric has no value; such a crop is no part of any statistic.
-    2. METRIC_LIMIT: beyond a limit, the first in the order of the configuration.
-    3. BELOW_TOP_SHARE: not among the ceil(`top_share` · N) best of the N scored crops; ties go by crop id.
-    4. NEAR_DUPLICATE: a better crop of its group stays; ties go by crop id. Two crops are near-duplicates if their own
+    1. DROPPED_BY_REVIEW: people said so.
+    2. LICENCE_NOT_ALLOWED: the photo's licence is not one of `allowed_licences`.
+    3. NOT_SCORED: a metric has no value; such a crop is no part of any statistic.
+    4. METRIC_LIMIT: beyond a limit, the first in the order of the configuration.
+    5. BELOW_TOP_SHARE: not among the ceil(`top_share` · N) best of the N scored crops; ties go by crop id.
+    6. NEAR_DUPLICATE: a better crop of its group stays; ties go by crop id. Two crops are near-duplicates if their own
        hashes are within the limit, or if they show the same person in two copies of a photo (`same_person_pairs`).
        The value is their distance: of the crop hashes, or else of the photo hashes, if within its limit. Where it is
        above the limit the two are linked by others in between.
+
+    A crop that people want to keep is spared 4 and 5, and nothing else. Reviews change no statistic: dropped and kept
+    crops count in mean, std and top share as if nobody had looked.
 
     Whole groups of near-duplicate photos go to validation, in the order of a seeded hash of the group's smallest crop
     id, as long as they fit. Photos are grouped among all crops, so limits do not reshuffle the groups.
@@ -100,15 +121,20 @@ def choose(crops: Candidates, lower_is_better: Mapping[str, bool], config: Selec
         reason[fresh], metric[fresh], value[fresh], limit[fresh] = why, name, measured[fresh], held
         kept[fresh] = False
 
+    nothing = np.full(num, np.nan)
+    reject(Reason.DROPPED_BY_REVIEW, crops.reviewed("drop"), nothing, math.nan, None)
+    reject(Reason.LICENCE_NOT_ALLOWED, ~crops.licensed(config.allowed_licences), nothing, math.nan, None)
     for name, values in crops.values.items():
         reject(Reason.NOT_SCORED, np.isnan(values), values, math.nan, name)
+    spared = crops.reviewed("keep")
     for name, worst in config.limits.items():
         values = crops.values[name]
-        reject(Reason.METRIC_LIMIT, ~within_limit(values, worst, lower_is_better[name]), values, worst, name)
+        beyond = ~within_limit(values, worst, lower_is_better[name])
+        reject(Reason.METRIC_LIMIT, beyond & ~spared, values, worst, name)
     score = scores(crops, lower_is_better)
     top = in_top_share(score, config.top_share)
     threshold = float(score[top].min()) if top.any() else math.nan
-    reject(Reason.BELOW_TOP_SHARE, ~top, score, threshold, None)
+    reject(Reason.BELOW_TOP_SHARE, ~top & ~spared, score, threshold, None)
 
     links = DuplicateLinks.of(crops, config, among=kept)
     duplicate_group = links.groups(kept)

@@ -12,6 +12,7 @@ from scipy.stats import zscore
 from storage.digest import digest
 from storage.reasons import Reason
 from storage.store import Store
+from tasks.review_effect import best_limit, review_effect
 from tasks.select import select, selected_shards
 from tasks.verdicts import Candidates, SelectConfig, choose, in_top_share, scores
 from tests.fake_shards import LOWER_IS_BETTER, crop_row, flipped, random_hashes, two_sources, write_shard
@@ -240,3 +241,79 @@ def test_wrong_input_is_refused_in_a_sentence(tmp_path):
         select(store, [without, *scored[1:]], LOWER_IS_BETTER, ALL)
     with pytest.raises(ValueError, match="less than or equal to 11"):
         SelectConfig(near_duplicate_crop_bits=12)
+
+
+REVIEWABLE = {"niqe": [3, 9, 4, 8, 5, 6], "clipiqa": [0.9, 0.8, 0.7, 0.2, 0.6, 0.1]}
+
+
+def said(*verdicts):
+    return np.array(verdicts, object)
+
+
+def test_people_overrule_soft_limits_but_neither_licence_nor_duplicates_nor_statistics():
+    crops = candidates(
+        REVIEWABLE,
+        # Crops 0 and 2 show the same, and nobody may publish crop 4.
+        crop_phash=np.array(random_hashes(6, 2), np.uint64)[[0, 1, 0, 3, 4, 5]],
+        licence=np.array([["by", ""], ["by", ""], ["", "https://by"], ["by", ""], ["nd", ""], ["", ""]]),
+        review=said(None, "keep", "keep", "drop", "keep", "keep"),
+    )
+    config = SelectConfig(top_share=0.5, limits={"niqe": 5.5}, allowed_licences=("by", "https://by"))
+    choice = choose(crops, LOWER_IS_BETTER, config)
+    by_itself = choose(replace(crops, review=None), LOWER_IS_BETTER, config)
+    assert by_itself.reason.tolist() == [
+        None,
+        Reason.METRIC_LIMIT,
+        Reason.NEAR_DUPLICATE,
+        Reason.METRIC_LIMIT,
+        Reason.LICENCE_NOT_ALLOWED,
+        Reason.LICENCE_NOT_ALLOWED,
+    ]
+    assert choice.reason.tolist() == [
+        None,
+        None,
+        Reason.NEAR_DUPLICATE,
+        Reason.DROPPED_BY_REVIEW,
+        Reason.LICENCE_NOT_ALLOWED,
+        Reason.LICENCE_NOT_ALLOWED,
+    ]
+    assert choice.score.tolist() == by_itself.score.tolist() and choice.threshold == by_itself.threshold
+
+
+def test_a_dropped_crop_leaves_its_place_to_its_duplicate_and_to_nobody_else():
+    twins = {"crop_phash": np.array([*random_hashes(1, 3) * 2, *random_hashes(2, 4)], np.uint64)}
+    crops = candidates({"niqe": [1, 2, 3, 4]}, **twins, review=said("drop", None, None, None))
+    choice = choose(crops, {"niqe": True}, SelectConfig(top_share=0.5))
+    assert choice.reason.tolist() == [Reason.DROPPED_BY_REVIEW, None, Reason.BELOW_TOP_SHARE, Reason.BELOW_TOP_SHARE]
+
+
+def test_reviews_decide_the_key_and_what_people_changed_is_told(tmp_path):
+    store = Store(str(tmp_path))
+    scored = two_sources(store)
+    config = SelectConfig(top_share=0.5, limits={"niqe": 1.0})
+    plain = select(store, scored, LOWER_IS_BETTER, config)
+    assert selected_shards(store, scored, LOWER_IS_BETTER, config, {}) == plain and review_effect(plain) is None
+    kept, lost = (
+        [r["crop_id"] for r in rows_of(plain) if (r["verdict"] == "kept") == is_kept] for is_kept in (True, False)
+    )
+    reviews = {kept[0]: "drop", kept[1]: "keep", lost[0]: "keep", lost[1]: "drop", "of another dataset": "drop"}
+    shards = select(store, scored, LOWER_IS_BETTER, config, reviews)
+    assert shards[0].key != plain[0].key
+    before, after = ({r["crop_id"]: r["verdict"] for r in rows_of(s)} for s in (plain, shards))
+    assert {c: after[c] for c in after if after[c] != before[c]} == {kept[0]: "rejected", lost[0]: "kept"}
+    effect = review_effect(shards)
+    assert effect.counts() == {"reviewed": 4, "changed": 2, "kept_by_people": 1, "dropped_by_people": 1}
+    niqe = next(limit for limit in effect.limits if limit.metric == "niqe")
+    values = {row["crop_id"]: row["value"] for s in scored for row in s.scores["niqe"].read("scores").to_pylist()}
+    people = {crop_id: verdict for crop_id, verdict in reviews.items() if crop_id in values}
+    assert niqe.num_agreeing == sum((values[c] <= 1.0) == (v == "keep") for c, v in people.items())
+    at_best = math.inf if niqe.best_limit is None else niqe.best_limit
+    assert niqe.num_agreeing_best == sum((values[c] <= at_best) == (v == "keep") for c, v in people.items())
+    assert niqe.num_agreeing_best >= niqe.num_agreeing
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=12))
+def test_no_limit_that_lets_anything_pass_agrees_with_more_verdicts(crops):
+    values, keep = (np.array(column) for column in zip(*crops, strict=True))
+    _, most = best_limit(values.astype(float), keep, near=None)
+    assert most >= max(((values >= limit) == keep).sum() for limit in range(int(values[keep].max(initial=0)) + 1))

@@ -3,8 +3,12 @@
 import contextlib
 import fcntl
 from collections.abc import Iterator
+from pathlib import Path
 
 from storage.store import Store
+
+OTHERS = ("training", "models", "benchmarks", "evaluations", "comparisons", "reviews")
+"""Folders below a root whose writers do not hold its lock: what lies there half-written may still be worked on."""
 
 
 class RootInUseError(Exception):
@@ -23,13 +27,24 @@ def root_lock(store: Store) -> Iterator[None]:
     if not store.is_local:
         yield
         return
-    store.local().mkdir(parents=True, exist_ok=True)
-    with store.local(".lock").open("w") as file:
+    with folder_lock(store.local()):
+        store.sweep(spare=OTHERS)
+        yield
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that no other process works in it.
+
+    Raises:
+        RootInUseError: another run holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RootInUseError(
-                f"another run is working under {store.root}: wait for it, or choose another root"
+                f"another run is working under {folder}: wait for it, or choose another root"
             ) from error
-        store.sweep()
         yield

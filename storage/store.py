@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,9 +106,11 @@ class Store:
         finally:
             aside.unlink(missing_ok=True)
 
-    def sweep(self) -> None:
-        """Remove what killed runs left half-written; call it only while no other run uses the root."""
+    def sweep(self, spare: Collection[str] = ()) -> None:
+        """Remove what killed runs left half-written, while no other run uses the root, `spare` folders excepted."""
         if self.is_local and self.local().is_dir():
-            for part in self.local().rglob(f"*{PART}"):
-                part.unlink(missing_ok=True)
+            for top in self.local().iterdir():
+                if top.name not in spare:
+                    for part in [top] if top.name.endswith(PART) else top.rglob(f"*{PART}"):
+                        part.unlink(missing_ok=True)
             shutil.rmtree(self.local(SCRATCH), ignore_errors=True)

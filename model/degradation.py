@@ -284,8 +284,8 @@ def _resized(picture: np.ndarray, size: tuple[int, int], mode: ResizeMode) -> np
     """`picture` at (width, height) in pixels; bilinear and bicubic do not smooth before they shrink."""
     if size == picture.shape[1::-1]:
         return picture
-    # OpenCV's other filters for these two differ: `INTER_AREA` interpolates where the area of a pixel of the result lies
-    # within one pixel, and `INTER_LINEAR` rounds in a way that depends on the CPU.
+    # `INTER_AREA` interpolates where it enlarges, though the area of a pixel of the result then lies within one pixel;
+    # `INTER_LINEAR` rounds in a way that depends on the CPU.
     if mode == "area" and size[0] * size[1] > picture.shape[0] * picture.shape[1]:
         return cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST_EXACT)
     if mode == "bilinear":

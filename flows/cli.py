@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from flows.commands import curate, snapshot
+from flows.commands import curate, models, snapshot, train
 
 QUIET = {
     # Prefect starts a server of its own where none is named; it stays silent, and sends nothing anywhere.
@@ -15,7 +15,7 @@ QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
 }
 
-GROUPS = (curate, snapshot)
+GROUPS = (curate, snapshot, train, models)
 
 
 def main(arguments: list[str] | None = None) -> int:

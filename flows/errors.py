@@ -5,6 +5,7 @@ from flows.root_lock import RootInUseError
 from flows.workers import WorkerKilledError
 from model.weights import WeightsUnavailableError
 from storage.config_file import ConfigError
+from tasks.training_process import TrainingGaveUpError
 
 _EXIT_CODES: dict[type[BaseException], int] = {
     ConfigError: 2,
@@ -14,6 +15,7 @@ _EXIT_CODES: dict[type[BaseException], int] = {
     TooManyFailuresError: 4,
     WorkerKilledError: 5,
     RootInUseError: 6,
+    TrainingGaveUpError: 8,
     OSError: 7,  # the disk is full, the network is away
 }
 

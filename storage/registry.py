@@ -243,6 +243,19 @@ class Registry:
         strangers = present - {VERSION_FILE, *(f"{name}.json" for name in RECORDS)}
         return problems + [f"{name} does not belong to the version" for name in sorted(strangers)]
 
+    def verify_all(self) -> list[str]:
+        """What is wrong anywhere, one sentence per file, histories of aliases included."""
+        problems = []
+        for model in self.models():
+            names = {path.split("/")[2] for path in self.store.files(_folder(model))} - {"aliases"}
+            for version in sorted(names):
+                problems += [f"{model}/{version}: {problem}" for problem in self.verify(model, version)]
+            try:
+                self.aliases(model)
+            except ValueError as error:
+                problems.append(str(error))
+        return problems
+
     def _what_there_is(self) -> str:
         known = [f"{model}@{alias}" for model in self.models() for alias in self.aliases(model)]
         return f"there are {', '.join(known)}" if known else "no model has an alias yet"

@@ -36,5 +36,5 @@ def _tiles(row: dict[str, Any], primary: str) -> list[Tile]:
     return [Tile(_pixels(row[name]["bytes"]), lines) for name, lines in captions.items() if row[name] is not None]
 
 
-def _pixels(png: bytes) -> np.ndarray:
+def _pixels(png: bytes) -> np.ndarray | None:
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)

@@ -43,9 +43,7 @@ def comparison_table(comparison: Comparison, a: Evaluation, b: Evaluation, publi
         ]
         for metric, difference in comparison.differences.items()
     ]
-    explained = (
-        "A difference counts where its interval does not hold 0; FID has no value per picture, and so no interval."
-    )
+    explained = "A difference counts where its interval does not hold 0; FID, of no single picture, has no interval."
     return evaluation_table([a, b], published, source) + "\n" + _markdown(heading, rows) + f"\n\n{explained}\n"
 
 

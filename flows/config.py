@@ -1,6 +1,7 @@
-"""The configuration of a curate run: every stage's own, composed."""
+"""What a run is configured by: every stage's own configuration, composed."""
 
 import os
+from typing import Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -15,19 +16,17 @@ from tasks.sources import AnySource
 from tasks.verdicts import SelectConfig
 
 
-class CurateConfig(Frozen):
-    """Annotated photos in, an explained snapshot of person crops out."""
+class CropsConfig(Frozen):
+    """Annotated photos in, scored person crops out."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    """Name of the dataset: the first part of every snapshot's name."""
+    """Name of the dataset: the first part of the name of whatever is published."""
     root: str
     """Where everything is kept: a folder, or an s3:// or gs:// address."""
     workers: PositiveInt = os.cpu_count() or 1
     """Worker processes on this machine."""
     network_workers: PositiveInt | None = None
     """Worker processes of detect and score, each with a copy of the networks: 1 or 2 on a GPU; empty = `workers`."""
-    cluster: ClusterConfig | None = None
-    """A Ray cluster that takes the shards instead."""
     photos_per_shard: PositiveInt = 512
     """How many photos a worker takes at a time, about."""
     max_failed_share: Share = 0.05
@@ -38,15 +37,26 @@ class CurateConfig(Frozen):
     detect: DetectConfig = DetectConfig()
     crop: CropConfig = CropConfig()
     score: ScoreConfig = ScoreConfig()
-    select: SelectConfig = SelectConfig()
-    publish: PublishConfig = PublishConfig()
 
     @model_validator(mode="after")
-    def _names_agree(self) -> "CurateConfig":
+    def _sources_have_names_of_their_own(self) -> Self:
         names = [source.name for source in self.sources]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two sources are named {twice[0]!r}: give each its own name")
+        return self
+
+
+class CurateConfig(CropsConfig):
+    """Annotated photos in, an explained snapshot of person crops out."""
+
+    cluster: ClusterConfig | None = None
+    """A Ray cluster that takes the shards instead of worker processes."""
+    select: SelectConfig = SelectConfig()
+    publish: PublishConfig = PublishConfig()
+
+    @model_validator(mode="after")
+    def _limits_are_scored(self) -> Self:
         unscored = sorted(self.select.limits.keys() - set(self.score.metrics))
         if unscored:
             raise ValueError(f"select.limits names {unscored[0]!r}, which score.metrics does not compute: add it there")

@@ -4,6 +4,7 @@ Everything lies below the root of the dataset that the benchmark was made from.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ from tasks.persona_val import ValConfig, build_val
 from tasks.published import PAPER, TABLE_2
 
 TABLE = "table.md"
-SOURCE = f"table 2 of {PAPER}"
+SOURCE = f"table 2 of {PAPER} (* retrained on PERSONA)"
 
 
 def persona_val(snapshot_folder: Path, config: ValConfig | None = None, on_progress: OnProgress | None = None) -> Path:
@@ -100,7 +101,7 @@ def judge(
     found = evaluate(benchmark, contender, config or EvaluateConfig(), strict=strict, on_progress=on_progress)
     _once(store, f"{found.path}/{TABLE}", lambda aside: _write(aside, evaluation_table([found], *_published(found))))
     for side in ("best", "worst"):
-        _once(store, f"{found.path}/{side}.jpg", lambda aside, side=side: _draw(aside, store, found, side))
+        _once(store, f"{found.path}/{side}.jpg", partial(_draw, store=store, evaluation=found, side=side))
     return found
 
 

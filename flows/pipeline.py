@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.books import Books
-from flows.config import CurateConfig
+from flows.config import CropsConfig, CurateConfig
 from flows.workers import Job
 from storage.code_version import code_version
 from storage.digest import canonical_json, sha256_of_file
@@ -41,7 +41,8 @@ NOT_THE_RESULT = {"root", "workers", "network_workers", "cluster", "max_failed_s
 """Keys of the configuration that say how a run is done and not what it gives."""
 
 
-def _configuration(config: CurateConfig) -> dict[str, Any]:
+def configuration_of(config: CropsConfig) -> dict[str, Any]:
+    """The configuration without what says only how a run is done."""
     return config.model_dump(mode="json", exclude=NOT_THE_RESULT)
 
 
@@ -73,8 +74,8 @@ def curate_with(run: RunStage, config: CurateConfig) -> Curated:
         TooManyFailuresError: more than `max_failed_share` of a source's photos failed.
     """
     store = Store(config.root)
-    books = Books(store, config.name, _configuration(config), mere_look=run is _refuse)
-    scored, weights = _score_all(run, store, config, books)
+    books = Books(store, config.name, configuration_of(config), mere_look=run is _refuse)
+    scored, weights = score_all(run, store, config, books)
     selection = _select(run, store, config, scored)
     books.enter({shard.source: [shard] for shard in selection})
     snapshot = _publish(run, store, config, scored, selection, books.reports, weights)
@@ -100,17 +101,17 @@ def already_curated(config: CurateConfig) -> Curated | None:
         return None
 
 
-def already_scored(config: CurateConfig) -> list[ScoredShard]:
+def already_scored(config: CropsConfig) -> list[ScoredShard]:
     """Every scored shard of a dataset, without making any.
 
     Raises:
         WorkLeftError: some are missing.
     """
     store = Store(config.root)
-    return _score_all(_refuse, store, config, Books(store, config.name, _configuration(config), mere_look=True))[0]
+    return score_all(_refuse, store, config, Books(store, config.name, configuration_of(config), mere_look=True))[0]
 
 
-def _score_all(run: RunStage, store: Store, config: CurateConfig, books: Books) -> tuple[list[ScoredShard], "Weights"]:
+def score_all(run: RunStage, store: Store, config: CropsConfig, books: Books) -> tuple[list[ScoredShard], "Weights"]:
     """Everything that looks at single photos and crops; what follows looks at all of them together."""
     weights = _weights(run, store, config)
     ingested = _ingest(run, store, config)
@@ -132,7 +133,7 @@ Weights = dict[str, dict[str, str]]
 _WEIGHTS = "weights.json"
 
 
-def _weights(run: RunStage, store: Store, config: CurateConfig) -> Weights:
+def _weights(run: RunStage, store: Store, config: CropsConfig) -> Weights:
     """Hashes of every network's weights, after each was loaded once: a missing one is told before any photo is read."""
     jobs = {metric: Job(check_metric, (metric,), 1) for metric in config.score.metrics}
     if any(source.boxes_from == "detector" for source in config.sources):
@@ -146,13 +147,13 @@ def _weights(run: RunStage, store: Store, config: CurateConfig) -> Weights:
     return {user: known[user] for user in jobs}
 
 
-def _detector(config: CurateConfig) -> str:
+def _detector(config: CropsConfig) -> str:
     """Names the detector's weights; a local file by its content, so that an exchanged one is another."""
     path = Path(config.detect.weights)
     return f"detector {sha256_of_file(path) if path.is_file() else config.detect.weights}"
 
 
-def _ingest(run: RunStage, store: Store, config: CurateConfig) -> dict[str, list[Shard]]:
+def _ingest(run: RunStage, store: Store, config: CropsConfig) -> dict[str, list[Shard]]:
     def ready() -> dict[str, list[Shard] | None]:
         return {s.name: ingested_shards(store, s, config.photos_per_shard) for s in config.sources}
 
@@ -175,7 +176,7 @@ Planned = list[tuple[Shard, Step]]
 
 
 def _detect(
-    run: RunStage, store: Store, config: CurateConfig, ingested: dict[str, list[Shard]], weights: Weights
+    run: RunStage, store: Store, config: CropsConfig, ingested: dict[str, list[Shard]], weights: Weights
 ) -> dict[str, list[Shard]]:
     """Shards of photos with boxes: ingest's own where people drew the boxes, detect's where there were none."""
     planned: dict[str, Planned] = {}
@@ -191,7 +192,7 @@ def _detect(
     return ingested | _run_planned(run, "detect", planned)
 
 
-def _crop(run: RunStage, store: Store, config: CurateConfig, boxed: dict[str, list[Shard]]) -> dict[str, list[Shard]]:
+def _crop(run: RunStage, store: Store, config: CropsConfig, boxed: dict[str, list[Shard]]) -> dict[str, list[Shard]]:
     planned = {s.name: plan_crop(store, s, boxed[s.name], config.crop, config.photo) for s in config.sources}
     return _run_planned(run, "crop", planned)
 
@@ -222,7 +223,7 @@ def _is_current(shard: Shard, source: Source) -> bool:
 
 
 def _score(
-    run: RunStage, store: Store, config: CurateConfig, cropped: dict[str, list[Shard]], weights: Weights
+    run: RunStage, store: Store, config: CropsConfig, cropped: dict[str, list[Shard]], weights: Weights
 ) -> list[ScoredShard]:
     steps: list[Step] = []
     scored: list[ScoredShard] = []
@@ -268,7 +269,7 @@ def _publish(
         scored,
         selection,
         config=config.publish,
-        config_dump=_configuration(config),
+        config_dump=configuration_of(config),
         reports=reports,
         weights={file: sha256 for files in weights.values() for file, sha256 in files.items()},
     )

@@ -13,6 +13,7 @@ import re
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -186,7 +187,8 @@ def _create(name: str, device: str) -> tuple[Any, dict[str, str]]:
     # torch.load looks at this in every call, and it beats the weights_only=False that pyiqa passes: without it a
     # planted file in the cache is code that runs.
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    with contextlib.redirect_stdout(io.StringIO()):  # pyiqa prints every path that it loads
+    # pyiqa prints every path that it loads, and torchvision warns of the way in which pyiqa calls it.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
         import huggingface_hub.constants as hub
         import pyiqa
         from pyiqa.utils.download_util import DEFAULT_CACHE_DIR

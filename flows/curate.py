@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 from rich.console import Console
 
 from flows.config import CurateConfig
@@ -17,9 +18,13 @@ from flows.progress import progress_bar
 from flows.ray_workers import run_jobs_on_ray
 from flows.root_lock import root_lock
 from flows.workers import run_jobs
+from storage.snapshot import Snapshot
 from storage.store import Store
 
 console = Console(stderr=True)
+
+PUBLISHED = "persona.snapshot.published"
+MANIFEST_STAGE = "manifest"
 
 
 # The shards on disk say what is done; a second memory of it in Prefect's cache could only be wrong.
@@ -40,10 +45,13 @@ def _run_name() -> str:
 def curate(config: CurateConfig) -> Curated:
     """Annotated photos in, an explained snapshot of person crops out; what is done already is not done again."""
 
+    made = set()
+
     def run(stage: str, steps: Sequence[Step]) -> list[Any]:
         jobs = [step.job for step in steps if not step.done]
         if not jobs:
             return []
+        made.add(stage)
         num_items = sum(job.num_items for job in jobs) or None
 
         def call() -> list[Any]:
@@ -57,4 +65,23 @@ def curate(config: CurateConfig) -> Curated:
         return run_stage(stage, call)
 
     with root_lock(Store(config.root)):
-        return curate_with(run, config)
+        curated = curate_with(run, config)
+    if MANIFEST_STAGE in made:
+        tell_of_snapshot(curated.snapshot)
+    return curated
+
+
+def tell_of_snapshot(snapshot: Snapshot) -> None:
+    """Emit the event that starts `retrain`; were it lost, the nightly `retrain` finds the snapshot all the same."""
+    manifest = snapshot.manifest()
+    emit_event(
+        PUBLISHED,
+        {"prefect.resource.id": f"persona.snapshot.{snapshot.id}", "persona.dataset": manifest["name"]},
+        payload={
+            "root": snapshot.store.root,
+            "dataset": manifest["name"],
+            "snapshot": snapshot.id,
+            "digest": manifest["digest"],
+            "rows": sum(file["rows"] or 0 for file in manifest["files"]),
+        },
+    )

@@ -9,7 +9,7 @@ from flows.commands.arguments import Commands, add_config
 def add(commands: Commands) -> None:
     """Add the commands of this file to the parser."""
     train = commands.add_parser("train", help="a snapshot becomes a version of a model")
-    add_config(train, "configs/train.yaml")
+    add_config(train, "configs/retrain.yaml, whose part `train` is read")
     train.add_argument("--snapshot", metavar="ID", help="below snapshots/; default: the newest of the dataset")
     train.set_defaults(run=_train)
 
@@ -20,10 +20,10 @@ def add(commands: Commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from flows.retraining import RetrainConfig
     from storage.config_file import load_config
-    from tasks.train import TrainJob
 
-    job = load_config(TrainJob, options.config, options.assignments)
+    job = load_config(RetrainConfig, options.config, options.assignments).train
     _let_training_speak()
     from flows.train import train
 

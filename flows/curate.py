@@ -44,7 +44,6 @@ def _run_name() -> str:
 @flow(name="curate", flow_run_name=_run_name)
 def curate(config: CurateConfig) -> Curated:
     """Annotated photos in, an explained snapshot of person crops out; what is done already is not done again."""
-
     made = set()
 
     def run(stage: str, steps: Sequence[Step]) -> list[Any]:

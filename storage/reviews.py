@@ -77,8 +77,10 @@ def add_reviews(store: Store, reviews: Iterable[Review]) -> list[Review]:
 
     The new file is named by its content and renamed into place, so a killed or repeated call leaves one file or none.
     """
-    latest = latest_reviews(store)
-    new = sorted((r for r in reviews if not _repeats(r, latest.get(r.crop_id))), key=lambda review: review.order)
+    history = review_history(store)
+    known, latest = set(history), {review.crop_id: review for review in history}
+    new = [r for r in reviews if r not in known and not _repeats(r, latest.get(r.crop_id))]
+    new.sort(key=lambda review: review.order)
     if new:
         lines = "".join(review.model_dump_json() + "\n" for review in new)
         store.write_text(f"{FOLDER}/{digest(lines)}.jsonl", lines)
@@ -86,6 +88,5 @@ def add_reviews(store: Store, reviews: Iterable[Review]) -> list[Review]:
 
 
 def _repeats(review: Review, last: Review | None) -> bool:
-    if last is None:
-        return review.verdict is None and not review.note
-    return (review.verdict, review.note) == (last.verdict, last.note) or review.order < last.order
+    said = (last.verdict, last.note) if last else (None, None)
+    return (review.verdict, review.note) == said

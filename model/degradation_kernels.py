@@ -50,10 +50,9 @@ def kernel_weights(kernel: Kernel) -> np.ndarray:
     the sum nor on which instructions a CPU has.
     """
     weights = _sinc(kernel) if isinstance(kernel, SincKernel) else _gaussian(kernel)
-    whole = np.rint(weights / weights.sum() * WEIGHT_STEPS)
-    centre = kernel.size_px // 2
-    whole[centre, centre] += WEIGHT_STEPS - whole.sum()  # what rounding took from the sum or gave to it
-    return whole / WEIGHT_STEPS
+    # Rounding the running sum keeps each weight within a step, and the sum.
+    running = np.rint(np.cumsum(weights) / weights.sum() * WEIGHT_STEPS)
+    return np.diff(running, prepend=0).reshape(weights.shape) / WEIGHT_STEPS
 
 
 def _offsets_px(size_px: int) -> tuple[np.ndarray, np.ndarray]:

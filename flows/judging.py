@@ -13,7 +13,8 @@ from dashboards.comparison_grid import comparison_grid
 from dashboards.evaluation_table import comparison_table, evaluation_table
 from storage.benchmark import OnProgress, batches_of, benchmark_at, splits_of
 from storage.evaluation import Comparison, Evaluation
-from storage.snapshot import Snapshot
+from storage.frozen import Frozen
+from storage.snapshot import Snapshot, published_at
 from storage.store import Store
 from tasks.compare import compare
 from tasks.contenders import Contender, low_quality, model, restored_folder
@@ -25,15 +26,21 @@ TABLE = "table.md"
 SOURCE = f"table 2 of {PAPER} (* retrained on PERSONA)"
 
 
+class PersonaValConfig(Frozen):
+    """A snapshot, and how its val split becomes a benchmark."""
+
+    snapshot: str
+    """Folder of the snapshot."""
+    val: ValConfig = ValConfig()
+
+
 def persona_val(snapshot_folder: Path, config: ValConfig | None = None, on_progress: OnProgress | None = None) -> Path:
     """The folder of the snapshot's PERSONA-Val, built where it is not there yet.
 
     Raises:
         ValueError: the folder holds no snapshot, or one without a val split.
     """
-    folder = snapshot_folder.absolute()
-    snapshot = Snapshot(Store(str(folder.parent.parent)), folder.name, folder.parent.name)
-    benchmark = build_val(snapshot, config or ValConfig(), on_progress)
+    benchmark = build_val(published_at(str(snapshot_folder)), config or ValConfig(), on_progress)
     return benchmark.store.local(benchmark.path)
 
 

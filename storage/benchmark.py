@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 from storage.digest import sha256_of_file
 from storage.schema import IMAGE
 from storage.shard import TableWriter
-from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, load_manifest, sha256_of_stored_file
-from storage.store import Store
+from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, published_at, sha256_of_stored_file
 
 FOLDER = "benchmarks"
 
@@ -33,10 +32,8 @@ def benchmark_at(folder: Path) -> Snapshot:
     Raises:
         ValueError: the folder holds no benchmark, or one that was changed.
     """
-    folder = folder.absolute()
-    found = Snapshot(Store(str(folder.parent.parent)), folder.name, folder.parent.name)
-    manifest = load_manifest(found.store, found.path)
-    if "benchmark" not in manifest:
+    found = published_at(str(folder))
+    if "benchmark" not in found.manifest():
         raise ValueError(f"{folder} is no benchmark: make one with `persona benchmark val` or `test`")
     return found
 

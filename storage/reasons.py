@@ -46,6 +46,10 @@ class Reason(StrEnum):
     CROWDED = "crowded"
     CUT_BY_SQUARE = "cut_by_square"
     OVERLAPS_CHOSEN = "overlaps_chosen"
+    # PERSONA-Test
+    GOOD_QUALITY = "good_quality"
+    PHOTO_IN_TRAIN = "photo_in_train"
+    NOT_DRAWN = "not_drawn"
     # score
     SCORE_NOT_FINITE = "score_not_finite"
     # select
@@ -107,6 +111,9 @@ _SENTENCES = {
     Reason.CROWDED: "other people cover too much of the box",
     Reason.CUT_BY_SQUARE: "too little of the box fits into a square inside the photo",
     Reason.OVERLAPS_CHOSEN: "the square overlaps one that lies closer to the photo's centre",
+    Reason.GOOD_QUALITY: "a quality metric is better than low-quality crops may be",
+    Reason.PHOTO_IN_TRAIN: "the photo is a near-duplicate of one that was trained on",
+    Reason.NOT_DRAWN: "enough other crops were drawn",
     Reason.SCORE_NOT_FINITE: "a quality metric gave no finite value",
     Reason.DROPPED_BY_REVIEW: "a person looked at the crop and dropped it",
     Reason.LICENCE_NOT_ALLOWED: "the photo's licence is not among the allowed ones",

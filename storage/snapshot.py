@@ -11,6 +11,7 @@ snapshots/NAME-0123456789ab/
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from storage.digest import READ_BYTES, canonical_json
@@ -62,6 +63,16 @@ class Snapshot:
         """Write the manifest: from now on the snapshot is complete, and stays as it is."""
         with self.store.new_file(self.file(MANIFEST), durable=True) as aside:
             aside.write_bytes(sealed(manifest))
+
+
+def published_at(address: str) -> Snapshot:
+    """The snapshot or benchmark at an address, such as `data/persona/snapshots/persona-0123456789ab`.
+
+    Its root is two folders up; whether it was ever committed is not looked at.
+    """
+    whole = address.rstrip("/") if "://" in address else str(Path(address).absolute())
+    root, folder, name = whole.rsplit("/", 2)
+    return Snapshot(Store(root), name, folder)
 
 
 def list_snapshots(store: Store) -> list[Snapshot]:

@@ -56,7 +56,7 @@ def neighbours(hashes: np.ndarray, limit_bits: int) -> np.ndarray:
         limit_bits: inclusive, 0 to MAX_LIMIT_BITS.
     """
     assert 0 <= limit_bits <= MAX_LIMIT_BITS
-    codes = np.ascontiguousarray(hashes, "<u8").view(np.uint8).reshape(-1, HASH_BITS // 8)
+    codes = _codes(hashes)
     if len(codes) <= _FLAT_SEARCH_UP_TO or limit_bits >= _FLAT_SEARCH_FROM_BITS:
         index: faiss.IndexBinary = faiss.IndexBinaryFlat(HASH_BITS)
     else:
@@ -71,6 +71,22 @@ def neighbours(hashes: np.ndarray, limit_bits: int) -> np.ndarray:
         found.append(np.column_stack([ours, theirs])[ours < theirs])
     pairs = np.concatenate(found)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def nearest(hashes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of N hashes the index of the nearest of M others, and how many bits apart they are; M at least 1.
+
+    Exact: everything is compared with everything, a billion pairs in 7 s of one core.
+    """
+    index = faiss.IndexBinaryFlat(HASH_BITS)
+    index.add(_codes(others))
+    distance, at = index.search(_codes(hashes), 1)
+    return at[:, 0], distance[:, 0].astype(np.int64)
+
+
+def _codes(hashes: np.ndarray) -> np.ndarray:
+    """Hashes as FAISS wants them: (N, 8) bytes."""
+    return np.ascontiguousarray(hashes, "<u8").view(np.uint8).reshape(-1, HASH_BITS // 8)
 
 
 def components(num: int, pairs: np.ndarray) -> np.ndarray:

@@ -137,7 +137,7 @@ def plan_snapshot(
             f"{split}/{number:05d}.parquet",
             split,
             config.row_group_rows,
-            tuple(_pieces(rows.slice(start, config.rows_per_shard), shard_of)),
+            tuple(pieces_of(rows.slice(start, config.rows_per_shard), shard_of)),
         )
         for split in SPLITS
         for rows in [chosen.filter(pc.equal(chosen["split"], split))]
@@ -146,7 +146,8 @@ def plan_snapshot(
     return SnapshotPlan(snapshot, tuple(parts), about)
 
 
-def _pieces(rows: pa.Table, shard_of: Mapping[tuple[str, int], ScoredShard]) -> Iterator[Piece]:
+def pieces_of(rows: pa.Table, shard_of: Mapping[tuple[str, int], ScoredShard]) -> Iterator[Piece]:
+    """Chosen crops by their shards; `rows` has crop_id, source, shard and score, sorted by source and shard."""
     for key, group in groupby(rows.to_pylist(), key=lambda row: (row["source"], row["shard"])):
         together = list(group)
         yield Piece(shard_of[key], tuple(r["crop_id"] for r in together), tuple(r["score"] for r in together))
@@ -181,7 +182,7 @@ def write_part(part: Part, on_progress: OnProgress | None = None) -> FileFacts:
     with store.new_file(target, durable=True) as aside:
         writer = TableWriter(aside, schema)
         try:
-            for batch in _regrouped(_rows_of(part, schema), part.row_group_rows):
+            for batch in regrouped(rows_of(part.pieces, schema), part.row_group_rows):
                 writer.extend(batch)
                 if on_progress:
                     on_progress(batch.num_rows)
@@ -202,8 +203,9 @@ def _facts_of_written(part: Part) -> FileFacts:
     )
 
 
-def _rows_of(part: Part, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for piece in part.pieces:
+def rows_of(pieces: Sequence[Piece], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The crops of some pieces with their scores, in the columns of `published_schema`."""
+    for piece in pieces:
         wanted = pa.array(piece.crop_ids)
         added = [_values(piece.scored.scores[name], wanted) for name in sorted(piece.scored.scores)]
         added.append(pa.array(piece.scores, pa.float64()))
@@ -220,7 +222,7 @@ def _values(scores: Shard, crop_ids: pa.Array) -> pa.Array:
     return table["value"].combine_chunks().take(pc.index_in(crop_ids, table["crop_id"].combine_chunks()))
 
 
-def _regrouped(batches: Iterator[pa.RecordBatch], num_rows: int) -> Iterator[pa.RecordBatch]:
+def regrouped(batches: Iterator[pa.RecordBatch], num_rows: int) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of `num_rows`, the last one shorter."""
     waiting: list[pa.RecordBatch] = []
     num_waiting = 0

@@ -13,6 +13,17 @@ def add(commands: Commands) -> None:
     verify.add_argument("snapshot", metavar="SNAPSHOT", help="folder or address of a snapshot")
     verify.set_defaults(run=_verify)
 
+    audit = verbs.add_parser("audit", help="what train, val and test share (must be nothing), and what they hold")
+    audit.add_argument("snapshot", metavar="SNAPSHOT", help="folder or address of a snapshot")
+    audit.add_argument("--against", nargs="+", default=[], metavar="BENCHMARK", help="folders of benchmarks")
+    audit.set_defaults(run=_audit)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from flows.show_judging import audit_and_show
+
+    return audit_and_show(options.snapshot, options.against)
+
 
 def _verify(options: argparse.Namespace) -> int:
     from storage.snapshot import verify_snapshot

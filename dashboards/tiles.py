@@ -82,8 +82,13 @@ def _pictures(rows: Sequence[Row], crops: Sequence[Shard]) -> dict[str, Row]:
     return pictures
 
 
+def decoded(png: bytes) -> np.ndarray | None:
+    """The picture as (H, W, 3) uint8 BGR, or None where the bytes are none."""
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+
+
 def _crop_tile(crop: Row, row: Row) -> Tile:
-    pixels = cv2.imdecode(np.frombuffer(crop["image"]["bytes"], np.uint8), cv2.IMREAD_COLOR)
+    pixels = decoded(crop["image"]["bytes"])
     people = f"{crop['num_people']} {'person' if crop['num_people'] == 1 else 'people'}"
     first = f"{row['source']}  {crop['source_side_px']} px  {people}"
     if row["verdict"] == "kept":

@@ -1,0 +1,133 @@
+"""Make the report of a dataset: read it, ask `calibrate` and the reviews, and hand plain data to the page."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from dashboards.report import Published, Reviews, report
+from dashboards.report_charts import Cell, Table, YieldCurve
+from dashboards.report_data import read_run, read_snapshot
+from dashboards.report_models import model_sections
+from flows.config import CurateConfig
+from storage.books import RunBooks, list_books, read_books
+from storage.config_file import ConfigError
+from storage.shard import Shard
+from storage.store import Store
+from tasks import published
+from tasks.calibrate import TOP_SHARE, calibrate
+from tasks.photo import load_photo
+from tasks.review_effect import ReviewEffect, review_effect
+from tasks.scored_crops import ScoredShard
+from tasks.unusable import Unusable
+
+PUBLISHED = Published(published.TABLE_1, published.PEOPLE_PER_IMAGE, published.PAPER)
+
+
+def report_of(address: str, name: str | None = None) -> str:
+    """The report of a root's dataset, or of a snapshot, as HTML.
+
+    Args:
+        address: folder or address of a root or of a snapshot.
+        name: of the dataset, where a root holds several.
+
+    Raises:
+        ConfigError: nothing was curated there, or several datasets were and none is named.
+    """
+    store = Store(address)
+    if store.exists("manifest.json"):
+        return report(read_snapshot(store), PUBLISHED)
+    names = list_books(store)
+    if not names:
+        raise ConfigError(f"{address} is neither the root of a run nor a snapshot: give the root that was curated")
+    if name is None and len(names) > 1:
+        raise ConfigError(f"{address} holds {', '.join(names)}: name one of them with --name")
+    if name is not None and name not in names:
+        raise ConfigError(f"{address} holds no dataset {name!r}, only {', '.join(names)}")
+    return report_of_run(store, name or names[0])
+
+
+def report_of_run(store: Store, name: str) -> str:
+    """The report of the dataset `name` below a root, as far as its last run came."""
+    books = read_books(store, name)
+    config = _config(store, books)
+    data = read_run(store, books, _photo_loader(config))
+    selection = [Shard.named(store, shard) for shard in books.shards.get("select", [])]
+    effect = review_effect(selection) if selection else None
+    return report(
+        data,
+        PUBLISHED,
+        curves=_yields(store, books, config) if config and selection else (),
+        reviews=None if effect is None else _reviews(effect),
+        more=model_sections(store, published.TABLE_2, published.PAPER),
+    )
+
+
+def save_report(store: Store, name: str) -> str:
+    """Write the report of a dataset below its root; returns where it lies."""
+    path = f"reports/{name}.html"
+    store.write_text(path, report_of_run(store, name))
+    return store.full(path)
+
+
+def _config(store: Store, books: RunBooks) -> CurateConfig | None:
+    """The configuration of the run; None where the books are of a version that did not keep it."""
+    return CurateConfig.model_validate({**books.configuration, "root": store.root}) if books.configuration else None
+
+
+def _photo_loader(config: CurateConfig | None) -> Callable[[str, str], np.ndarray | None]:
+    sources = {source.name: source for source in config.sources} if config else {}
+
+    def load(source_name: str, path: str) -> np.ndarray | None:
+        source = sources.get(source_name)
+        if source is None or config is None or not Path(source.photos).is_dir():
+            return None
+        pixels = load_photo(source.photos, path, config.photo, source.exif_orientation == "apply")
+        return None if isinstance(pixels, Unusable) else pixels
+
+    return load
+
+
+def _yields(store: Store, books: RunBooks, config: CurateConfig) -> list[YieldCurve]:
+    """What `calibrate` finds, all sources together."""
+    scores = {
+        stage.removeprefix("score/"): {(s.source, s.number): s for s in (Shard.named(store, n) for n in names)}
+        for stage, names in books.shards.items()
+        if stage.startswith("score/")
+    }
+    crops = [Shard.named(store, name) for name in books.shards["crop"]]
+    scored = [ScoredShard(s, {metric: found[s.source, s.number] for metric, found in scores.items()}) for s in crops]
+    selection = Shard.named(store, books.shards["select"][0])
+    directions = {
+        row["metric"]: row["lower_is_better"]
+        for row in selection.read("statistics").to_pylist()
+        if row["metric"] in scores
+    }
+    found = calibrate(scored, directions, config.select)
+    num_kept = sum(found.configured.values())
+    configured = {TOP_SHARE: config.select.top_share, **config.select.limits}
+    return [
+        YieldCurve(
+            setting,
+            tuple(y.value for y in found.yields if y.setting == setting),
+            tuple(sum(y.alone.values()) for y in found.yields if y.setting == setting),
+            tuple(sum(y.combined.values()) for y in found.yields if y.setting == setting),
+            configured.get(setting),
+            num_kept if setting in configured else None,
+        )
+        for setting in dict.fromkeys(y.setting for y in found.yields)
+    ]
+
+
+def _reviews(effect: ReviewEffect) -> Reviews:
+    sentences = (
+        f"People looked at {effect.num_keep + effect.num_drop:,} crops and changed {effect.num_changed:,} verdicts.",
+        f"They said keep to {effect.num_keep:,} and drop to {effect.num_drop:,}: {effect.num_kept_by_people:,} crops"
+        f" are in that a limit had turned away, {effect.num_dropped_by_people:,} are out that were within all limits.",
+        f"{effect.num_keep_not_obeyed:,} times keep was not obeyed: licence and near-duplicates stand above it.",
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (x.metric, x.limit, x.num_agreeing, x.best_limit, x.num_agreeing_best, x.num_reviewed) for x in effect.limits
+    ]
+    heading = ("metric", "limit", "agrees with", "best limit", "would agree with", "reviewed")
+    return Reviews(sentences, Table(heading, rows))

@@ -15,7 +15,7 @@ from pydantic import Field, PositiveInt, field_validator
 from model.weights import Device, WeightsUnavailableError, resolve_device
 from storage.benchmark import OnProgress, batches_of, has_hq, schema_of, splits_of
 from storage.code_version import code_version
-from storage.digest import digest
+from storage.digest import canonical_json, digest
 from storage.evaluation import (
     EXAMPLES,
     FILE,
@@ -38,6 +38,9 @@ from tasks.pictures import decoded
 
 VERSION = 1
 """Part of every evaluation's id; raised whenever the same input would give another output."""
+
+KNOWN_WEIGHTS = "weights.json"
+"""Below the root: what uses them → weights file → SHA-256; `curate` keeps those of its networks there too."""
 
 PER_IMAGE = "per_image.parquet"
 EXAMPLES_FILE = "examples.parquet"
@@ -115,7 +118,7 @@ def evaluate(
     manifest = benchmark.manifest()
     name = BenchmarkName(id=benchmark.id, digest=manifest["digest"], has_hq=has_hq(manifest))
     metrics = [metric for metric in config.metrics if name.has_hq or mode_of(metric) == "NR"]
-    weights, unavailable = _loadable(metrics, strict)
+    weights, unavailable = _loadable(benchmark.store, metrics, strict)
     fixed = config.model_dump(exclude={"metrics", "batch_size", "device"})
     key = digest("evaluate", VERSION, name, contender.identity, metrics, weights, fixed, version("pyiqa"))
     store, folder = benchmark.store, f"{FOLDER}/{contender.label}-{key}"
@@ -151,17 +154,23 @@ def evaluate(
     return evaluation
 
 
-def _loadable(metrics: Sequence[str], strict: bool) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """Metric → hashes of its weights, and metric → why they cannot be had; known before any picture is read."""
-    weights, unavailable = {}, {}
-    for metric in metrics:
+def _loadable(store: Store, metrics: Sequence[str], strict: bool) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Metric → hashes of its weights, and metric → why they cannot be had; known before any picture is read.
+
+    What was loaded once below this root is not loaded again to learn its hashes.
+    """
+    known: dict[str, dict[str, str]] = store.read_json(KNOWN_WEIGHTS) if store.exists(KNOWN_WEIGHTS) else {}
+    found, unavailable = {}, {}
+    for metric in (metric for metric in metrics if metric not in known):
         try:
-            weights[metric] = weights_of(metric)
+            found[metric] = weights_of(metric)
         except WeightsUnavailableError as error:
             if strict:
                 raise
             unavailable[metric] = str(error)
-    return weights, unavailable
+    if found:
+        store.write_text(KNOWN_WEIGHTS, canonical_json(known | found))
+    return {metric: (known | found)[metric] for metric in metrics if metric not in unavailable}, unavailable
 
 
 @dataclass(frozen=True)

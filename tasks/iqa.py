@@ -101,13 +101,14 @@ def mode_of(name: str) -> str:
     """What the metric looks at: "NR" a picture alone, "FR" a picture and its reference, "SET" two sets of pictures.
 
     Raises:
-        ValueError: no such metric; the message names some that are close.
+        ValueError: no such metric, or one that is not offered; the message says why.
     """
-    about = _configurations().get(name)
-    if about is None:
-        close = difflib.get_close_matches(name, _configurations(), n=3, cutoff=0.5) or ["niqe"]
-        raise ValueError(f"there is no metric {name}; try {', '.join(close)}")
-    return "SET" if name == "fid" else str(about["metric_mode"])
+    if name == "fid":
+        return "SET"
+    if _configurations().get(name, {}).get("metric_mode") == "FR":
+        return "FR"
+    checked_name(name)
+    return "NR"
 
 
 def check_metric(name: str) -> dict[str, str]:

@@ -32,7 +32,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     values = {"device": options.device}
     if options.metrics:
         values["metrics"] = options.metrics.split(",")
-    config = validated(EvaluateConfig, values, "persona evaluate")
+    config = validated(EvaluateConfig, values, "arguments")
     benchmark = options.benchmark or persona_val(options.snapshot)
     a = LQ if options.lq else options.checkpoint or options.restored
     return evaluate_and_show(a, options.against, benchmark, config, strict=options.strict)

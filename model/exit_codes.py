@@ -2,6 +2,12 @@
 
 from enum import IntEnum
 
+from model.weights import WeightsUnavailableError
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss or a gradient is NaN or infinite; no weight was changed by it. The message names the crops."""
+
 
 class ExitCode(IntEnum):
     """Exit codes of `python -m model.train`; any other one is a crash, which `--resume` may overcome."""
@@ -28,3 +34,22 @@ _MEANINGS = {
     "at the crops that the message names.",
     ExitCode.OUT_OF_MEMORY: "The memory was not enough: raise accumulation, or switch on gradient_checkpointing.",
 }
+
+FINAL = frozenset({ExitCode.BAD_INPUT, ExitCode.WEIGHTS_MISSING, ExitCode.NON_FINITE_LOSS})
+"""After these another try with the same configuration ends the same."""
+
+
+def exit_code(error: Exception) -> ExitCode | None:
+    """The code of an expected error; None of a bug."""
+    kinds: list[tuple[type[Exception], ExitCode]] = [
+        (NonFiniteLossError, ExitCode.NON_FINITE_LOSS),
+        (WeightsUnavailableError, ExitCode.WEIGHTS_MISSING),
+        (MemoryError, ExitCode.OUT_OF_MEMORY),
+        (ValueError, ExitCode.BAD_INPUT),
+        (FileNotFoundError, ExitCode.BAD_INPUT),
+        (OSError, ExitCode.FILE_SYSTEM),
+    ]
+    # torch names the memory of GPUs and CPUs in two ways, in subclasses of RuntimeError or not.
+    if isinstance(error, RuntimeError) and any(p in str(error) for p in ("out of memory", "can't allocate memory")):
+        return ExitCode.OUT_OF_MEMORY
+    return next((code for kind, code in kinds if isinstance(error, kind)), None)

@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file
 
 from model.generator import Generator, build_generator
 from model.network_config import NetworkConfig
+from model.run_folder import ABOUT
 from model.weights import Device, resolve_device
 from storage.code_version import code_version
 from storage.digest import sha256_of_file
 from storage.frozen import Frozen
 from storage.store import PART
 
-ABOUT = "model.json"
 TENSORS = "generator.safetensors"
 FORMAT_VERSION = 1
 KIND = "osdhuman"

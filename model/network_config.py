@@ -27,6 +27,13 @@ class AdapterConfig(Frozen):
     """Layers that get one: ends of their names, or one regular expression for whole names."""
 
 
+class VaeAdapterConfig(AdapterConfig):
+    """A LoRA adapter of the VAE."""
+
+    targets: tuple[str, ...] | str = VAE_TARGETS
+    """Layers that get one: ends of their names, or one regular expression for whole names."""
+
+
 class SwinConfig(Frozen):
     """The image encoder in front of the prompt; the defaults are RAM's Swin-L."""
 
@@ -95,7 +102,7 @@ class NetworkConfig(Frozen):
     """Where the U-Net's prompt comes from."""
     unet: AdapterConfig = AdapterConfig()
     """LoRA of the generator's U-Net."""
-    vae: AdapterConfig = AdapterConfig(targets=VAE_TARGETS)
+    vae: VaeAdapterConfig = VaeAdapterConfig()
     """LoRA of the VAE's encoder."""
     regularizer: AdapterConfig = AdapterConfig()
     """LoRA of the finetuned regularizer, which shares the generator's U-Net; used in training only."""

@@ -9,11 +9,16 @@ result.json                  written at the end, also of a run that failed
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+from model.exit_codes import ExitCode
+from storage.code_version import code_version
 from storage.store import PART
 
+ABOUT = "model.json"
+"""What makes a folder a model."""
 RESULT = "result.json"
 CURVES = "curves.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -30,12 +35,24 @@ def checkpoints(output: Path) -> list[Path]:
     return sorted(path for path in (output / CHECKPOINTS).glob("step-*") if path.is_dir())
 
 
+def sweep(output: Path) -> None:
+    """Remove the checkpoints that killed runs left half-written."""
+    for part in (output / CHECKPOINTS).glob(f".*{PART}"):
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def read_result(output: Path) -> dict[str, Any] | None:
     """How the run ended, or None while it has not."""
     try:
         return json.loads((output / RESULT).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
+
+
+def result_of(code: ExitCode, meaning: str) -> dict[str, Any]:
+    """The beginning of a result: how the run ended, and which code ran."""
+    status = "failed" if code else "completed"
+    return {"status": status, "exit_code": int(code), "meaning": meaning, "code_version": code_version()}
 
 
 def write_result(output: Path, result: dict[str, Any]) -> None:
@@ -57,11 +74,11 @@ def cut_curves(output: Path, step: int) -> None:
         _write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
-def last_curve(output: Path) -> dict[str, float]:
-    """The last line of the curves; nothing if there is none."""
+def last_losses(output: Path) -> dict[str, float]:
+    """Every loss term in the last line of the curves; nothing if there is none."""
     path = output / CURVES
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return json.loads(lines[-1]) if lines else {}
+    return {name: value for name, value in json.loads(lines[-1]).items() if name.startswith("loss/")} if lines else {}
 
 
 def _step_of(line: str) -> float:

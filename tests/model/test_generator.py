@@ -86,20 +86,20 @@ def test_only_adapters_and_head_are_trained(generator, lq):
     assert {n.split(".")[0] for n in changed} == {"unet", "vae", "embedder"}
 
 
-def test_overfits_one_batch(tiny_network, lq):
-    """The tiny base's decoder is random, so the target is a picture that it can make."""
-    generator = build_generator(tiny_network)
+def test_overfits_one_batch(generator, tiny_network, lq):
+    """A generator without effect learns what another one of its kind makes of two pictures."""
     with torch.no_grad():
-        target = generator.decode(0.5 * torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2)))
-    optimizer = torch.optim.AdamW(generator.trainable_parameters().values(), lr=5e-3)
+        target = generator(lq)
+    learner = build_generator(tiny_network)
+    optimizer = torch.optim.AdamW(learner.trainable_parameters().values(), lr=3e-3)
     losses = []
-    for _ in range(40):
-        loss = torch.nn.functional.mse_loss(generator(lq), target)
+    for _ in range(25):
+        loss = torch.nn.functional.mse_loss(learner(lq), target)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    assert losses[-1] < 0.2 * losses[0], (losses[0], losses[-1])
+    assert losses[-1] < 0.15 * losses[0], (losses[0], losses[-1])
 
 
 def test_merging_keeps_the_output_and_drops_the_layers(generator, lq):

@@ -1,0 +1,119 @@
+"""Train OSDHuman: `python -m model.train CONFIG.yaml [--set key=value]... [--resume]`.
+
+On several devices: `accelerate launch -m model.train CONFIG.yaml ...`. Exit codes: `model/exit_codes.py`; what is
+written where: `model/run_folder.py`. torch is imported only once there is something to do.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from model.exit_codes import ExitCode, exit_code
+from model.run_folder import ABOUT, checkpoints, last_losses, read_result, result_of, write_result
+from model.train_config import TrainConfig
+from storage.config_file import ConfigError, load_config
+from storage.digest import sha256_of_file
+from storage.snapshot import load_manifest
+from storage.store import Store
+
+
+class OutputTakenError(ValueError):
+    """The output folder holds another run, which is left alone."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one training; the exit code says how it ended."""
+    parser = argparse.ArgumentParser(prog="python -m model.train", description="Train OSDHuman on a snapshot.")
+    parser.add_argument("config", type=Path, help="YAML file, such as configs/osdhuman.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
+    parser.add_argument("--resume", action="store_true", help="go on with the last checkpoint, if there is one")
+    options = parser.parse_args(arguments)
+    config = None
+    try:
+        config = load_config(TrainConfig, options.config, options.set)
+        train(config, options.resume)
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        print(f"model.train: {error}", file=sys.stderr, flush=True)
+        if config is not None and not isinstance(error, OutputTakenError) and os.environ.get("RANK", "0") == "0":
+            _write_failure(config, code, error)
+        return code
+    return ExitCode.SUCCESS
+
+
+def train(config: TrainConfig, go_on: bool) -> None:
+    """Train until `config.steps`, unless that was done before.
+
+    Args:
+        config: of the run.
+        go_on: continue from the newest checkpoint; without it a folder with checkpoints is refused.
+
+    Raises:
+        ValueError: configuration, snapshot, warm start or output cannot be used; one sentence.
+        WeightsUnavailableError: base, encoder or LPIPS is missing.
+        NonFiniteLossError: a loss is not finite.
+    """
+    snapshot = snapshot_facts(config.snapshot)
+    fingerprint = config.fingerprint(snapshot["digest"], _warm_start_digest(config))
+    if is_complete(config, fingerprint, go_on):
+        print(f"{config.output} is complete", flush=True)
+        return
+    from model.training_run import open_run
+
+    open_run(config, snapshot, fingerprint).work()
+
+
+def is_complete(config: TrainConfig, fingerprint: str, go_on: bool) -> bool:
+    """Whether this very run has ended well before.
+
+    Raises:
+        OutputTakenError: the output folder holds another run, or an unfinished one that is not to be continued.
+    """
+    result = read_result(config.output)
+    if result is not None and result["status"] == "completed":
+        if result["fingerprint"] == fingerprint and (config.output / result["model"] / ABOUT).is_file():
+            return True
+        raise OutputTakenError(f"{config.output} holds the result of another configuration: choose another output")
+    if checkpoints(config.output) and not go_on:
+        raise OutputTakenError(f"{config.output} holds an unfinished run: add --resume, or choose another output")
+    return False
+
+
+def snapshot_facts(folder: Path) -> dict[str, str]:
+    """Path, id and digest of a published snapshot.
+
+    Raises:
+        ValueError: it is none, or its manifest was changed.
+    """
+    return {"path": str(folder), "id": folder.name, "digest": load_manifest(Store(str(folder)), "")["digest"]}
+
+
+def _warm_start_digest(config: TrainConfig) -> str | None:
+    if config.warm_start is None:
+        return None
+    about = config.warm_start / ABOUT
+    if not about.is_file():
+        raise ConfigError(f"warm_start is {config.warm_start}, which is no model folder: it has no {ABOUT}")
+    return sha256_of_file(about)
+
+
+def _write_failure(config: TrainConfig, code: ExitCode, error: Exception) -> None:
+    """Say in result.json why the run ended, and which checkpoint it leaves."""
+    left = checkpoints(config.output)
+    result = result_of(code, f"{code.meaning} {error}") | {
+        "model": left[-1].relative_to(config.output).as_posix() if left else None,
+        "step": int(left[-1].name.removeprefix("step-")) if left else 0,
+        "seconds": None,
+        "images_per_s": None,
+        "losses": last_losses(config.output),
+        "snapshot": None,
+        "fingerprint": None,
+    }
+    write_result(config.output, result)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -27,6 +27,9 @@ class CropsConfig(Frozen):
     """Worker processes on this machine."""
     network_workers: PositiveInt | None = None
     """Worker processes of detect and score, each with a copy of the networks: 1 or 2 on a GPU; empty = `workers`."""
+    files_url: str | None = None
+    """Address under which a web server shows `root`, such as http://127.0.0.1:8000: links in Prefect lead there;
+    empty = file addresses, which a browser opens only when they are pasted."""
     photos_per_shard: PositiveInt = 512
     """How many photos a worker takes at a time, about."""
     max_failed_share: Share = 0.05

@@ -12,7 +12,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from rich.console import Console
 
+from flows.artifacts import stage_progress
 from flows.config import CurateConfig
+from flows.keepsakes import leave_funnel, leave_pictures
 from flows.pipeline import Curated, Step, curate_with
 from flows.progress import progress_bar
 from flows.ray_workers import run_jobs_on_ray
@@ -54,7 +56,12 @@ def curate(config: CurateConfig) -> Curated:
         num_items = sum(job.num_items for job in jobs) or None
 
         def call() -> list[Any]:
-            with progress_bar(console, stage, num_items) as advance:
+            with progress_bar(console, stage, num_items) as draw, stage_progress(stage, num_items) as tell:
+
+                def advance(num: int) -> None:
+                    draw(num)
+                    tell(num)
+
                 if config.cluster:
                     return run_jobs_on_ray(jobs, config.cluster, advance)
                 runs_network = any(job.runs_network for job in jobs)
@@ -64,7 +71,11 @@ def curate(config: CurateConfig) -> Curated:
         return run_stage(stage, call)
 
     with root_lock(Store(config.root)):
-        curated = curate_with(run, config)
+        try:
+            curated = curate_with(run, config)
+        finally:
+            leave_funnel(config)
+        leave_pictures(config, curated)
     if MANIFEST_STAGE in made:
         tell_of_snapshot(curated.snapshot)
     return curated

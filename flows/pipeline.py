@@ -37,7 +37,7 @@ THREADS = 1
 """CPU threads of a network in a worker process: there are as many processes as cores."""
 
 
-NOT_THE_RESULT = {"root", "workers", "network_workers", "cluster", "max_failed_share"}
+NOT_THE_RESULT = {"root", "workers", "network_workers", "cluster", "max_failed_share", "files_url"}
 """Keys of the configuration that say how a run is done and not what it gives."""
 
 

@@ -1,17 +1,16 @@
 """Make the report of a dataset: read it, ask `calibrate` and the reviews, and hand plain data to the page."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 
 from dashboards.report import Published, Reviews, report
 from dashboards.report_charts import Cell, Table, YieldCurve
 from dashboards.report_data import read_run, read_snapshot
 from dashboards.report_models import model_sections
+from dashboards.tiles import LoadPhoto
 from flows.config import CurateConfig
 from storage.books import RunBooks, list_books, read_books
 from storage.config_file import ConfigError
+from storage.reviews import standing_verdicts
 from storage.shard import Shard
 from storage.store import Store
 from tasks import published
@@ -51,7 +50,7 @@ def report_of_run(store: Store, name: str) -> str:
     """The report of the dataset `name` below a root, as far as its last run came."""
     books = read_books(store, name)
     config = _config(store, books)
-    data = read_run(store, books, _photo_loader(config))
+    data = read_run(store, books, photo_loader(config))
     selection = [Shard.named(store, shard) for shard in books.shards.get("select", [])]
     effect = review_effect(selection) if selection else None
     return report(
@@ -63,24 +62,18 @@ def report_of_run(store: Store, name: str) -> str:
     )
 
 
-def save_report(store: Store, name: str) -> str:
-    """Write the report of a dataset below its root; returns where it lies."""
-    path = f"reports/{name}.html"
-    store.write_text(path, report_of_run(store, name))
-    return store.full(path)
-
-
 def _config(store: Store, books: RunBooks) -> CurateConfig | None:
     """The configuration of the run; None where the books are of a version that did not keep it."""
     return CurateConfig.model_validate({**books.configuration, "root": store.root}) if books.configuration else None
 
 
-def _photo_loader(config: CurateConfig | None) -> Callable[[str, str], np.ndarray | None]:
+def photo_loader(config: CurateConfig | None) -> LoadPhoto:
+    """Opens the photos that a run speaks of, where they can still be had."""
     sources = {source.name: source for source in config.sources} if config else {}
 
     def load(source_name: str, path: str) -> np.ndarray | None:
         source = sources.get(source_name)
-        if source is None or config is None or not Path(source.photos).is_dir():
+        if source is None or config is None:
             return None
         pixels = load_photo(source.photos, path, config.photo, source.exif_orientation == "apply")
         return None if isinstance(pixels, Unusable) else pixels
@@ -103,7 +96,7 @@ def _yields(store: Store, books: RunBooks, config: CurateConfig) -> list[YieldCu
         for row in selection.read("statistics").to_pylist()
         if row["metric"] in scores
     }
-    found = calibrate(scored, directions, config.select)
+    found = calibrate(scored, directions, config.select, reviews=standing_verdicts(store))
     num_kept = sum(found.configured.values())
     configured = {TOP_SHARE: config.select.top_share, **config.select.limits}
     return [

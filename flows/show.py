@@ -1,27 +1,22 @@
-"""What the command line shows: funnels, a contact sheet, the snapshot, what other limits would yield."""
+"""What the command line shows: funnels, where pictures and snapshot lie, what other limits would yield."""
 
 import sys
 import time
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dashboards.contact_sheet import contact_sheet
 from dashboards.funnel import funnel_table
 from flows.config import CurateConfig
-from flows.pipeline import Curated, WorkLeftError, already_curated, already_scored
+from flows.pipeline import WorkLeftError, already_curated, already_scored
 from storage.books import list_books, read_books
 from storage.config_file import ConfigError
 from storage.reviews import standing_verdicts
 from storage.store import Store
 from tasks.calibrate import calibrate, calibration_rows, proposal_lines
 from tasks.iqa import lower_is_better
-from tasks.photo import load_photo
-from tasks.unusable import Unusable
 
 console = Console(width=None if sys.stdout.isatty() else 110)  # a pipe has no width of its own
-SHEET = "contact-sheets"
 
 
 def curate_and_show(config: CurateConfig) -> int:
@@ -30,13 +25,14 @@ def curate_and_show(config: CurateConfig) -> int:
     curated = already_curated(config)
     if curated is None:
         from flows.curate import curate  # Prefect takes seconds to import: only where there is work
+        from flows.keepsakes import contact_sheet_path, report_path
 
         try:
             curated = curate(config)
         finally:
             show_funnel(Store(config.root), config.name)
-        sheet = save_contact_sheet(config, curated)
-        console.print(f"Contact sheet: {sheet}", soft_wrap=True)
+        for words, path in (("Contact sheet", contact_sheet_path), ("Report", report_path)):
+            console.print(f"{words}: {Store(config.root).full(path(config.name))}", soft_wrap=True)
     else:
         show_funnel(Store(config.root), config.name)
         console.print(f"Nothing to do: all of this was done before (found in {time.perf_counter() - start:.1f} s).")
@@ -63,27 +59,6 @@ def show_funnels(root: str) -> int:
     for name in names:
         show_funnel(store, name)
     return 0
-
-
-def save_contact_sheet(config: CurateConfig, curated: Curated) -> str:
-    """Draw the contact sheet of a run; returns where it lies."""
-    sources = {source.name: source for source in config.sources}
-
-    def load(source_name: str, path: str) -> np.ndarray | None:
-        source = sources[source_name]
-        pixels = load_photo(source.photos, path, config.photo, source.exif_orientation == "apply")
-        return None if isinstance(pixels, Unusable) else pixels
-
-    stages = curated.stages
-    with_rejects = [shard for stage, shards in stages.items() if stage != "select" for shard in shards]
-    title = (
-        f"{config.name}: {sum(r.counts['crop'].num_kept for r in curated.reports if r.stage == 'select')} crops chosen"
-    )
-    sheet = contact_sheet(title, stages["select"], stages["crop"], with_rejects, load)
-    store, path = Store(config.root), f"{SHEET}/{config.name}.png"
-    with store.new_file(path) as aside:
-        sheet.save(aside, "PNG")
-    return store.full(path)
 
 
 def show_calibration(config: CurateConfig, wanted: int | None) -> int:

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from flows.commands import benchmark, browse, curate, evaluate, models, report, snapshot, train
+from flows.commands import benchmark, browse, curate, evaluate, models, report, restore, snapshot, train
 
 QUIET = {
     # Prefect starts a server of its own where none is named; it stays silent, and sends nothing anywhere.
@@ -15,7 +15,7 @@ QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
 }
 
-GROUPS = (curate, snapshot, report, train, models, browse, benchmark, evaluate)
+GROUPS = (curate, snapshot, report, train, models, browse, benchmark, evaluate, restore)
 
 
 def main(arguments: list[str] | None = None) -> int:

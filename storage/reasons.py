@@ -59,6 +59,9 @@ class Reason(StrEnum):
     METRIC_LIMIT = "metric_limit"
     BELOW_TOP_SHARE = "below_top_share"
     NEAR_DUPLICATE = "near_duplicate"
+    # restore
+    OUTPUT_TAKEN = "output_taken"
+    NOT_RESTORED = "not_restored"
 
     @property
     def outcome(self) -> Outcome:
@@ -81,6 +84,8 @@ _FAILED = frozenset(
         Reason.TRUNCATED_IMAGE,
         Reason.SCORE_NOT_FINITE,
         Reason.NOT_SCORED,
+        Reason.OUTPUT_TAKEN,
+        Reason.NOT_RESTORED,
     }
 )
 
@@ -121,4 +126,6 @@ _SENTENCES = {
     Reason.METRIC_LIMIT: "a quality metric is beyond its limit",
     Reason.BELOW_TOP_SHARE: "the combined score is not within the top share",
     Reason.NEAR_DUPLICATE: "a better crop shows the same",
+    Reason.OUTPUT_TAKEN: "another picture would be written under the same name",
+    Reason.NOT_RESTORED: "the network could not restore the picture",
 }

@@ -108,20 +108,19 @@ def _steps(reports: Sequence[StageReport], source: str) -> dict[str, int]:
     """How many of a source came how far."""
     found: dict[str, int] = {}
     for report in reports:
-        counts = report.counts
         if report.source != source:
             continue
-        if report.stage == "ingest":
-            found["photos listed"] = counts["photo"].num_in
-        if report.stage in ("ingest", "detect") and "photo" in counts:
-            found["photos with people"] = counts["photo"].num_kept
-        if report.stage == "crop":
-            found["usable photos"] = counts["photo"].num_kept
-            found["person boxes"], found["crops"] = counts["box"].num_in, counts["box"].num_kept
-        if report.stage.startswith("score/"):
-            found["crops scored"] = min(found.get("crops scored", counts["crop"].num_kept), counts["crop"].num_kept)
-        if report.stage == "select":
-            found["chosen"] = counts["crop"].num_kept
+        photo, box, crop = (report.counts.get(item) for item in ("photo", "box", "crop"))
+        if report.stage == "ingest" and photo:
+            found["photos listed"] = photo.num_in
+        if report.stage in ("ingest", "detect") and photo:
+            found["photos with people"] = photo.num_kept
+        if report.stage == "crop" and photo and box:
+            found |= {"usable photos": photo.num_kept, "person boxes": box.num_in, "crops": box.num_kept}
+        if report.stage.startswith("score/") and crop:
+            found["crops scored"] = min(found.get("crops scored", crop.num_kept), crop.num_kept)
+        if report.stage == "select" and crop:
+            found["chosen"] = crop.num_kept
     return {name: found[name] for name in STEPS if name in found}
 
 

@@ -47,7 +47,9 @@ def _contact_sheet(config: CurateConfig, curated: Curated) -> Image.Image:
     with_rejects = [shard for stage, shards in stages.items() if stage != "select" for shard in shards]
     chosen = sum(r.counts["crop"].num_kept for r in curated.reports if r.stage == "select")
     title = f"{config.name}: {chosen} crops chosen"
-    return contact_sheet(title, stages["select"], stages["crop"], with_rejects, photo_loader(config))
+    return contact_sheet(
+        title, stages["select"], stages["crop"], with_rejects, photo_loader(config.sources, config.photo)
+    )
 
 
 def _address(config: CurateConfig, path: str) -> str:

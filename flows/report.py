@@ -1,13 +1,16 @@
 """Make the report of a dataset: read it, ask `calibrate` and the reviews, and hand plain data to the page."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from dashboards.report import Published, Reviews, report
 from dashboards.report_charts import Cell, Table, YieldCurve
 from dashboards.report_data import read_run, read_snapshot
 from dashboards.report_models import model_sections
 from dashboards.tiles import LoadPhoto
-from flows.config import CurateConfig
 from storage.books import RunBooks, list_books, read_books
 from storage.config_file import ConfigError
 from storage.reviews import standing_verdicts
@@ -15,10 +18,13 @@ from storage.shard import Shard
 from storage.store import Store
 from tasks import published
 from tasks.calibrate import TOP_SHARE, calibrate
-from tasks.photo import load_photo
+from tasks.photo import PhotoConfig, load_photo
 from tasks.review_effect import ReviewEffect, review_effect
 from tasks.scored_crops import ScoredShard
+from tasks.sources import AnySource
+from tasks.sources.base import Source
 from tasks.unusable import Unusable
+from tasks.verdicts import SelectConfig
 
 PUBLISHED = Published(published.TABLE_1, published.PEOPLE_PER_IMAGE, published.PAPER)
 
@@ -49,40 +55,45 @@ def report_of(address: str, name: str | None = None) -> str:
 def report_of_run(store: Store, name: str) -> str:
     """The report of the dataset `name` below a root, as far as its last run came."""
     books = read_books(store, name)
-    config = _config(store, books)
-    data = read_run(store, books, photo_loader(config))
+    photo = PhotoConfig.model_validate(books.configuration.get("photo", {}))
+    data = read_run(store, books, photo_loader(_sources_still_there(books), photo))
     selection = [Shard.named(store, shard) for shard in books.shards.get("select", [])]
     effect = review_effect(selection) if selection else None
     return report(
         data,
         PUBLISHED,
-        curves=_yields(store, books, config) if config and selection else (),
+        curves=_yields(store, books) if selection and books.configuration else (),
         reviews=None if effect is None else _reviews(effect),
         more=model_sections(store, published.TABLE_2, published.PAPER),
     )
 
 
-def _config(store: Store, books: RunBooks) -> CurateConfig | None:
-    """The configuration of the run; None where the books are of a version that did not keep it."""
-    return CurateConfig.model_validate({**books.configuration, "root": store.root}) if books.configuration else None
+def _sources_still_there(books: RunBooks) -> list[Source]:
+    """The sources of the run whose photos and annotations are where they were; a root may have moved without them."""
+    found: list[Source] = []
+    for source in books.configuration.get("sources", []):
+        with suppress(ValidationError):
+            found.append(TypeAdapter(AnySource).validate_python(source))
+    return found
 
 
-def photo_loader(config: CurateConfig | None) -> LoadPhoto:
-    """Opens the photos that a run speaks of, where they can still be had."""
-    sources = {source.name: source for source in config.sources} if config else {}
+def photo_loader(sources: Sequence[Source], config: PhotoConfig) -> LoadPhoto:
+    """Opens the photos that a run speaks of, as the run opened them."""
+    named = {source.name: source for source in sources}
 
     def load(source_name: str, path: str) -> np.ndarray | None:
-        source = sources.get(source_name)
-        if source is None or config is None:
+        source = named.get(source_name)
+        if source is None:
             return None
-        pixels = load_photo(source.photos, path, config.photo, source.exif_orientation == "apply")
+        pixels = load_photo(source.photos, path, config, source.exif_orientation == "apply")
         return None if isinstance(pixels, Unusable) else pixels
 
     return load
 
 
-def _yields(store: Store, books: RunBooks, config: CurateConfig) -> list[YieldCurve]:
+def _yields(store: Store, books: RunBooks) -> list[YieldCurve]:
     """What `calibrate` finds, all sources together."""
+    config = SelectConfig.model_validate(books.configuration["select"])
     scores = {
         stage.removeprefix("score/"): {(s.source, s.number): s for s in (Shard.named(store, n) for n in names)}
         for stage, names in books.shards.items()
@@ -96,9 +107,9 @@ def _yields(store: Store, books: RunBooks, config: CurateConfig) -> list[YieldCu
         for row in selection.read("statistics").to_pylist()
         if row["metric"] in scores
     }
-    found = calibrate(scored, directions, config.select, reviews=standing_verdicts(store))
+    found = calibrate(scored, directions, config, reviews=standing_verdicts(store))
     num_kept = sum(found.configured.values())
-    configured = {TOP_SHARE: config.select.top_share, **config.select.limits}
+    configured = {TOP_SHARE: config.top_share, **config.limits}
     return [
         YieldCurve(
             setting,

@@ -1,6 +1,7 @@
 """Real photos and real parts that lie beside the checkout, in `../shared`."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,25 @@ def shared_data() -> Path:
 def shared_tools() -> Path:
     """Scripts that bring real weights and servers."""
     return shared("tools")
+
+
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A real headless Chromium, driven by Playwright; not for the whole session, since its event loop keeps running."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        message = "no Chromium on this machine: install Debian's package chromium"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        yield browser
+        browser.close()

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from model.adapters import GENERATOR, activate
 from model.generator import Generator
 from model.regularizer import VSD_TIMESTEPS, Regularizer
 from model.train_config import LossConfig
@@ -104,6 +105,7 @@ def generator_loss(
     draws: Draws,
 ) -> GeneratorLoss:
     """Eq. 4: MSE + 2 LPIPS + VSD between the restored pictures and `hq`; both pictures (B, 3, H, W) in [-1, 1]."""
+    activate(generator.unet, GENERATOR)  # the regularizer's backward pass needed its own
     prompt = generator.prompt(lq)
     z_h = generator.denoise(generator.encode(lq, draws.posterior), prompt)
     decoded = z_h.view_as(z_h)

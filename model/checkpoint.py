@@ -44,6 +44,8 @@ class Position(NamedTuple):
 def save_checkpoint(output: Path, training: Training, about: About, seconds: float, fingerprint: str) -> Path:
     """Write the checkpoint of `about.step`, whole or not at all, and remove all but the last few."""
     folder = checkpoint_folder(output, about.step)
+    if folder.exists() and not _is_intact(folder):
+        shutil.rmtree(folder)  # `resume` passed it over
     if not folder.exists():
         with new_folder(folder) as aside:
             (aside / STATE).mkdir()
@@ -98,6 +100,14 @@ def warm_start(folder: Path, training: Training) -> None:
     put_tensors(training.generator, load_tensors(folder / TENSORS), folder)
     if (folder / _REGULARIZER).is_file():
         _put_regularizer(training, load_tensors(folder / _REGULARIZER))
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        read_about(folder)
+    except ValueError:
+        return False
+    return True
 
 
 def _put_regularizer(training: Training, tensors: dict[str, torch.Tensor]) -> None:

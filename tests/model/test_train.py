@@ -1,0 +1,217 @@
+"""The real training process on a small published snapshot: killed, resumed, on two devices, and gone wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from model.exit_codes import FINAL, ExitCode
+from model.model_folder import TENSORS, load_model
+from model.run_folder import checkpoint_folder, checkpoints, read_result
+from model.train import main
+from tests.model.test_crops_stream import write_snapshot
+
+ROOT = Path(__file__).parent.parent.parent
+OPTIMIZER = "state/optimizer.safetensors"
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory):
+    return write_snapshot(tmp_path_factory.mktemp("root"), [[4, 3], [4]], side_px=32)[0]
+
+
+@pytest.fixture
+def config(snapshot, tiny_network, tmp_path):
+    """A function that writes a configuration with some other values, and returns its path and the run's folder."""
+
+    def write(name, **values):
+        whole = {
+            "output": str(tmp_path / name),
+            "snapshot": str(snapshot),
+            "network": tiny_network.model_dump(mode="json"),
+            "losses": {"lpips": 0},
+            "side_px": 32,
+            "steps": 4,
+            "batch_size": 2,
+            "learning_rate": 1e-3,
+            "precision": "fp32",
+            "gradient_checkpointing": False,
+            "channels_last": False,
+            "device": "cpu",
+            "num_workers": 0,
+            "log_every": 1,
+            "grid_every": 2,
+            "checkpoint_every": 1,
+        }
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(whole | values))
+        return str(tmp_path / f"{name}.yaml"), tmp_path / name
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the subprocesses: sums over another number of threads are rounded in another way."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE
+    )
+
+
+def tensors_of(folder, *names):
+    return {f"{name}:{key}": value for name in names for key, value in load_file(folder / name).items()}
+
+
+def assert_equal(one, other, atol=0.0):
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(
+            tensor, other[name], atol=atol, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def curves(output):
+    return [json.loads(line) for line in (output / "curves.jsonl").read_text().splitlines()]
+
+
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(config):
+    whole_config, whole = config("whole")
+    assert main([whole_config]) == 0
+    cut_config, cut = config("cut")
+    process = start("-m", "model.train", cut_config)
+    while not checkpoint_folder(cut, 2).exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert read_result(cut) is None and not checkpoint_folder(cut, 4).exists()
+    (cut / "checkpoints" / ".step-00000003.99.part").mkdir()  # as a kill within a checkpoint leaves it
+    assert main([cut_config]) == ExitCode.BAD_INPUT  # nothing is begun anew unasked
+    assert main([cut_config, "--resume"]) == 0
+    files = (TENSORS, OPTIMIZER, "state/regularizer.safetensors")
+    assert_equal(tensors_of(checkpoint_folder(whole, 4), *files), tensors_of(checkpoint_folder(cut, 4), *files))
+    assert [line["step"] for line in curves(cut)] == [1, 2, 3, 4]
+    for one, other in zip(curves(whole), curves(cut), strict=True):
+        assert {k: v for k, v in one.items() if "loss" in k} == {k: v for k, v in other.items() if "loss" in k}
+    assert [folder.name for folder in sorted((cut / "checkpoints").iterdir())] == [
+        f"step-0000000{i}" for i in (2, 3, 4)
+    ]
+
+
+def test_two_processes_give_the_gradients_of_one_with_both_batches(config):
+    """The first moment of AdamW after one update is a tenth of the gradient, which is not clipped here."""
+    together_config, together = config("together", steps=1, batch_size=4, max_gradient_norm=1e9)
+    apart_config, apart = config("apart", steps=1, batch_size=4, max_gradient_norm=1e9)
+    parts_config, parts = config("parts", steps=1, batch_size=4, accumulation=2, max_gradient_norm=1e9)
+    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--mixed_precision", "no")
+    process = start(*launch, "--num_machines", "1", "--dynamo_backend", "no", "-m", "model.train", apart_config)
+    assert main([together_config]) == 0
+    assert main([parts_config]) == 0
+    assert process.wait(240) == 0, process.stderr.read().decode()
+    gradients = [
+        {
+            key: 10 * value
+            for key, value in load_file(checkpoint_folder(run, 1) / OPTIMIZER).items()
+            if "exp_avg/" in key
+        }
+        for run in (together, apart, parts)
+    ]
+    assert len(gradients[0]) > 200 and sum(float(g.abs().sum()) for g in gradients[0].values()) > 1
+    assert_equal(gradients[0], gradients[1], atol=1e-5)
+    assert_equal(gradients[0], gradients[2], atol=1e-5)
+    assert curves(together)[0]["loss/mse"] == pytest.approx(curves(apart)[0]["loss/mse"], abs=1e-6)
+
+
+def test_a_finished_run_is_left_alone_and_explains_itself(config, snapshot):
+    path, output = config("run", steps=2)
+    assert main([path]) == 0
+    before = {file: file.stat().st_mtime_ns for file in output.rglob("*") if file.is_file()}
+    assert main([path]) == 0 and main([path, "--resume"]) == 0
+    assert main([path, "--set", "learning_rate=0.5"]) == ExitCode.BAD_INPUT
+    assert {file: file.stat().st_mtime_ns for file in output.rglob("*") if file.is_file()} == before
+    result = read_result(output)
+    assert (result["status"], result["exit_code"], result["step"]) == ("completed", 0, 2)
+    assert result["snapshot"]["id"] == snapshot.name and result["images_per_s"] > 0
+    assert load_model(output / result["model"], "cpu")(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+    terms = {"loss/mse", "loss/vsd", "loss/generator", "loss/regularizer", "vsd/gradient_rms", "vsd/cosine"}
+    assert terms | {"learning_rate", "images_per_s", "memory_gb"} <= curves(output)[-1].keys()
+    assert curves(output)[0]["loss/vsd"] == 0 < curves(output)[1]["loss/vsd"]
+    assert list(output.glob("grids/*.png")) and list(output.glob("tensorboard/**/events*"))
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(config, capsys):
+    path, output = config("run", learning_rate=1e30)
+    assert main([path]) == ExitCode.NON_FINITE_LOSS
+    result = read_result(output)
+    assert (result["status"], result["exit_code"], result["step"]) == ("failed", 8, 1)
+    assert "is not finite at step 1, with the crops crop-00" in result["meaning"]
+    assert "is not finite at step 1" in capsys.readouterr().err
+    kept = load_file(output / result["model"] / TENSORS)
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+    assert ExitCode.NON_FINITE_LOSS in FINAL
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "sentence"),
+    [
+        ({"network": {"base": "./nowhere"}}, 3, "base ./nowhere is no folder here"),
+        ({"snapshot": "./nowhere"}, 2, "manifest.json is missing"),
+        ({"side_px": 36}, 2, "side_px 36 must be a multiple of 16"),
+        ({"accumulation": 3}, 2, "batch_size 2 must be a multiple of 1 devices times accumulation 3"),
+        ({"learning_rat": 1}, 2, "did you mean 'learning_rate'?"),
+        ({"warm_start": "./nowhere"}, 2, "is no model folder"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_in_one_sentence(config, capsys, values, code, sentence):
+    assert main([config("run", **values)[0]]) == code
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("model.train: ") and sentence in message
+
+
+def test_a_damaged_checkpoint_is_passed_over(config, capsys):
+    path, output = config("run", steps=2)
+    assert main([path]) == 0
+    whole = tensors_of(checkpoint_folder(output, 2), TENSORS, OPTIMIZER)
+    newest = checkpoint_folder(output, 2) / TENSORS
+    newest.write_bytes(newest.read_bytes()[:-1])
+    (output / "result.json").unlink()
+    assert main([path, "--resume"]) == 0
+    assert "checkpoint step-00000002 is left out" in capsys.readouterr().out
+    assert_equal(whole, tensors_of(checkpoint_folder(output, 2), TENSORS, OPTIMIZER))
+
+
+def test_warm_start_begins_with_the_other_models_weights(config):
+    first_config, first = config("first", steps=1)
+    assert main([first_config]) == 0
+    model = checkpoints(first)[-1]
+    second_config, second = config("second", steps=1, learning_rate=1e-12, warm_start=str(model))
+    assert main([second_config]) == 0
+    assert_equal(load_file(model / TENSORS), load_file(checkpoint_folder(second, 1) / TENSORS), atol=1e-6)
+    assert curves(second)[0]["loss/vsd"] > 0  # the regularizer's adapter came along
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_low_precision_stays_close(config, precision):
+    exact_config, exact = config("exact", steps=1)
+    low_config, low = config(
+        "low", steps=2, precision=precision, gradient_checkpointing=True, channels_last=True, checkpoint_every=2
+    )
+    assert main([exact_config]) == 0 and main([low_config]) == 0
+    for term in ("loss/mse", "loss/regularizer"):
+        assert curves(low)[0][term] == pytest.approx(curves(exact)[0][term], rel=0.05)
+    tensors = load_file(checkpoint_folder(low, 2) / TENSORS)
+    assert all(tensor.dtype == torch.float32 and torch.isfinite(tensor).all() for tensor in tensors.values())

@@ -43,8 +43,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 """The paper's Y is that of YCbCr; pyiqa's own is that of YIQ, with which PSNR comes out 1.3 dB lower."""
 
-_ONE_AT_A_TIME = {"NIQE", "ILNIQE", "BRISQUE", "PIQE", "NRQM", "PI"}
-"""pyiqa's classes of classical metrics, which a batch makes slower."""
+_ONE_AT_A_TIME = {"NIQE", "ILNIQE", "BRISQUE", "PIQE", "NRQM", "PI", "PSNR"}
+"""pyiqa's classes of classical metrics, which a batch makes slower, or changes in the last digit (PSNR)."""
 
 _VIEWS = {"MANIQA": 20, "TReS": 50, "HyperNet": 25, "LIQE": 15}
 """Pieces of a picture that pyiqa's class passes through its network at once: they fill the memory like pictures do."""

@@ -37,20 +37,20 @@ def measure_pairs(
 class FrechetSums:
     """What FID keeps of a set of pictures: number, sum and sum of products of its features; 34 MB for any set."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_features: int = _FEATURES) -> None:
         self.num = 0
-        self._sum = np.zeros(_FEATURES)
-        self._products = np.zeros((_FEATURES, _FEATURES))
+        self._sum = np.zeros(num_features)
+        self._products = np.zeros((num_features, num_features))
 
     def add(self, features: np.ndarray) -> None:
-        """Take in (B, 2048) features."""
+        """Take in (B, F) features."""
         wide = features.astype(np.float64)
         self.num += len(wide)
         self._sum += wide.sum(axis=0)
         self._products += wide.T @ wide
 
     def mean_and_covariance(self) -> tuple[np.ndarray, np.ndarray]:
-        """(2048,) and (2048, 2048), the latter with N - 1 in the denominator.
+        """(F,) and (F, F), the latter with N - 1 in the denominator.
 
         Raises:
             ValueError: fewer than two pictures.

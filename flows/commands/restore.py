@@ -23,6 +23,7 @@ def add(commands: Commands) -> None:
 
 
 def _restore(options: argparse.Namespace) -> int:
+    folder = _model_folder(options.checkpoint, options.root)  # before the seconds that the imports take
     from rich.console import Console
 
     from flows.progress import progress_bar
@@ -35,7 +36,6 @@ def _restore(options: argparse.Namespace) -> int:
     values = {"upscale": options.upscale, "colour": options.colour, "batch_size": options.batch_size}
     values |= {"tile_px": options.tile, "overlap_px": options.tile // 4}
     config = validated(RestoreConfig, values, "persona restore")
-    folder = _model_folder(options.checkpoint, options.root)
     restorer = Restorer.load(folder, options.device, options.dtype, config)
     about = {"checkpoint": options.checkpoint, "model": str(folder)}
     console = Console()

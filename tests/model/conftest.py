@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from model.generator import build_generator
+from model.model_folder import About, save_model
 from model.network_config import HfieConfig, NetworkConfig, SwinConfig
 from model.tiny_base import make_tiny_base
 
@@ -23,6 +26,18 @@ def tiny_base(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_network(tiny_base) -> NetworkConfig:
     return NetworkConfig(base=str(tiny_base), prompt=HfieConfig(weights="random", swin=TINY_SWIN))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_network, tmp_path_factory):
+    """A model folder whose adapters have an effect."""
+    generator = build_generator(tiny_network)
+    torch.manual_seed(1)
+    for value in generator.trainable_parameters().values():
+        value.data.add_(0.02 * torch.randn_like(value))
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(folder, generator, About(step=3))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -5,21 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.generator import build_generator
-from model.model_folder import About, load_model, save_model
+from model.model_folder import load_model
 from model.restore import RestoreConfig, Restorer
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tiny_network, tmp_path_factory):
-    """A model folder whose adapters have an effect."""
-    generator = build_generator(tiny_network)
-    torch.manual_seed(1)
-    for value in generator.trainable_parameters().values():
-        value.data.add_(0.02 * torch.randn_like(value))
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_model(folder, generator, About(step=3))
-    return folder
 
 
 @pytest.fixture(autouse=True)

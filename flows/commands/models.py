@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
 
 
 def _add_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", default="runs/persona", help="where everything is kept (default: %(default)s)")
+    parser.add_argument("--root", default="data/persona", help="where everything is kept (default: %(default)s)")
 
 
 def _list(options: argparse.Namespace) -> int:

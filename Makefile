@@ -2,10 +2,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 CONSTRAINTS := -c constraints.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo deploy test lint format clean
 
 demo: .venv/installed  ## the whole pipeline on photos that come with installed packages
 	$(BIN)/persona demo
+
+deploy: .venv/installed  ## register deployments, limits and automations on the server of PREFECT_API_URL
+	$(BIN)/python -m flows.deploy
 
 test: .venv/installed-dev  ## the whole test suite
 	$(BIN)/pytest

@@ -177,6 +177,17 @@ def _fields(fo: FiftyOne, metrics: Sequence[str]) -> dict[str, Document]:
     }
 
 
+TECHNICAL = [
+    "id",
+    "filepath",
+    "created_at",
+    "last_modified_at",
+    "_label_tags",
+    *(f"metadata.{name}" for name in ("size_bytes", "mime_type", "width", "height", "num_channels")),
+]
+"""Fields that every dataset of FiftyOne has."""
+
+
 def _arrange(fo: FiftyOne, dataset: Any, metrics: Sequence[str]) -> None:  # noqa: ANN401
     """Sidebar, colours and what the grid shows, from what matters most to what matters least."""
     groups = {
@@ -187,7 +198,7 @@ def _arrange(fo: FiftyOne, dataset: Any, metrics: Sequence[str]) -> None:  # noq
         "origin": ["source", "licence", "source_side_px", "photo_id", "box_id", "photo_path"],
         "provenance": ["licence_url", "author", "photo_url", "page_url"],
         "near-duplicates": ["duplicates", "duplicate_group", "better_crop_id", "photo_group"],
-        "technical": ["crop_id", "id", "filepath", "created_at", "last_modified_at"],
+        "technical": ["crop_id", *TECHNICAL],
     }
     closed = {"provenance", "near-duplicates", "technical"}
     arrange(
@@ -232,6 +243,7 @@ def arrange(
     config.active_fields = fo.core.odm.dataset.ActiveFields(paths=list(shown))
     config.color_scheme = fo.ColorScheme(
         color_by="value",
+        color_pool=[GREY],  # what has no meaning of its own has no colour of its own
         fields=[
             {
                 "path": path,

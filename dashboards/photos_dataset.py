@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dashboards.crop_records import Browsed
-from dashboards.crops_dataset import COLOUR_OF_REASON, arrange
+from dashboards.crops_dataset import COLOUR_OF_REASON, TECHNICAL, arrange
 from dashboards.fiftyone_app import FiftyOne
 from dashboards.media_cache import OnProgress, write_preview
 from dashboards.photo_records import NOT_CHOSEN
@@ -40,6 +40,7 @@ COLOUR_OF_FATE = {
     Reason.CUT_BY_SQUARE: "#bc4c00",
     Reason.OVERLAPS_CHOSEN: VIOLET,
     Reason.BLURRED_PHOTO: RED,
+    Reason.NO_BOX_LEFT: "#953800",
 }
 
 _TEXTS = {
@@ -123,7 +124,7 @@ def _document(photo: Row, load_photo: LoadPhoto, media: Path) -> Document:
         detection(
             name,
             f"square {square['box_id']}",
-            square["fate"],
+            _of_square(square["fate"]),
             square["square_xyxy_px"],
             size,
             crop_id=square["crop_id"],
@@ -139,6 +140,11 @@ def _document(photo: Row, load_photo: LoadPhoto, media: Path) -> Document:
         "boxes": detections(boxes),
         "squares": detections(squares),
     }
+
+
+def _of_square(fate: str) -> str:
+    """Squares lie so close to their boxes that both must not be called the same."""
+    return f"crop {fate}"
 
 
 def _no_picture(size: tuple[int, int] | None) -> np.ndarray:
@@ -173,7 +179,7 @@ def _arrange(fo: FiftyOne, dataset: Any) -> None:  # noqa: ANN401
         "boxes": ["boxes", "squares", *_COUNTS],
         "origin": ["source", "licence", "photo_id", "path"],
         "provenance": ["licence_url", "author", "page_url"],
-        "technical": ["tags", "id", "filepath", "created_at", "last_modified_at"],
+        "technical": ["tags", *TECHNICAL],
     }
     colours = {str(fate): colour for fate, colour in COLOUR_OF_FATE.items()}
     arrange(
@@ -182,5 +188,9 @@ def _arrange(fo: FiftyOne, dataset: Any) -> None:  # noqa: ANN401
         groups,
         closed={"provenance", "technical"},
         shown=["boxes", "squares", "fate"],
-        colours={"fate": colours, "boxes": colours, "squares": colours},
+        colours={
+            "fate": colours,
+            "boxes": colours,
+            "squares": {_of_square(fate): colour for fate, colour in (colours | {"kept": BLUE}).items()},
+        },
     )

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from dashboards.crop_records import Browsed
+from dashboards.crops_dataset import TECHNICAL, arrange
 from dashboards.fiftyone_app import FiftyOne
 from dashboards.media_cache import OnProgress
 from dashboards.sample_documents import Document, object_id, open_dataset, picture, remove_samples, write_samples
+from dashboards.saved_views import BLUE, GREEN, RED
 from storage.shard import Row
 
 LQ, HQ = "LQ", "HQ"
+SIDE_BY_SIDE = "Side by side"
 
 Slices = Mapping[str, Path]
 """Name of a slice (LQ, a model, HQ) → its preview."""
@@ -34,6 +37,7 @@ def update_restored(
         "crop_id": {"ftype": fo.StringField},
         "slice": {"ftype": fo.StringField, "description": "LQ, HQ or the model that restored"},
         "source": {"ftype": fo.StringField},
+        "position": {"ftype": fo.IntField, "description": "From left to right"},
         "score": {"ftype": fo.FloatField, "description": "Eq. 1 of the paper, of HQ"},
     }
     dataset = open_dataset(fo, f"{browsed.name}-val", browsed.root, fields)
@@ -56,7 +60,7 @@ def update_restored(
     for name in sorted(names):
         if name not in dataset.group_slices:
             dataset.add_group_slice(name, "image")
-    _save_view(dataset)
+    _arrange(fo, dataset)
     return dataset
 
 
@@ -66,13 +70,23 @@ def _document(browsed: Browsed, record: Row, name: str, path: Path) -> Document:
         **picture(f"{crop_id}/{name}", str(path), browsed.side_px, browsed.side_px),
         "group": {"_id": object_id(crop_id), "_cls": "Group", "name": name},
         "slice": name,
+        "position": {LQ: 0, HQ: 2}.get(name, 1),
         **{key: record[key] for key in ("crop_id", "source", "score")},
     }
 
 
-def _save_view(dataset: Any) -> None:  # noqa: ANN401
+def _arrange(fo: FiftyOne, dataset: Any) -> None:  # noqa: ANN401
     """All slices in the grid, crop after crop: LQ, restored, HQ."""
     models = sorted(set(dataset.group_slices) - {LQ, HQ})
     side_by_side = dataset.select_group_slices([LQ, *models, HQ], flat=True)
-    dataset.save_view("Side by side", side_by_side.sort_by([("crop_id", 1), ("_id", 1)]), overwrite=True)
-    dataset.save()
+    ordered = side_by_side.sort_by([("crop_id", 1), ("position", 1), ("slice", 1)])
+    dataset.save_view(
+        SIDE_BY_SIDE, ordered, description="LQ, restored, HQ, crop after crop", color=BLUE, overwrite=True
+    )
+    groups = {
+        "crop": ["slice", "score", "source", "crop_id"],
+        "group": ["group", "position"],
+        "technical": ["tags", *TECHNICAL],
+    }
+    colours = {"slice": {LQ: RED, HQ: GREEN, **dict.fromkeys(models, BLUE)}}
+    arrange(fo, dataset, groups, closed={"group", "technical"}, shown=["slice"], colours=colours)

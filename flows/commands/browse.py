@@ -41,7 +41,7 @@ def _browse(options: argparse.Namespace) -> int:
 
 
 def _pull(options: argparse.Namespace) -> int:
-    from flows.review import pull_reviews
+    from flows.pull_reviews import pull_reviews
 
     for line in pull_reviews(options.root, options.user).sentences():
         print(line)

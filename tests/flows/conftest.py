@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 from flows.cli import QUIET
+from tests.flows.prefect_run import persona
 
 
 def free_port() -> int:
@@ -38,3 +39,10 @@ def prefect_server(tmp_path_factory, clean_environment):
     yield environment
     server.terminate()
     server.wait(30)
+
+
+@pytest.fixture(scope="session")
+def demo(prefect_server, tmp_path_factory):
+    """Root of the demo, and the process that made it."""
+    root = tmp_path_factory.mktemp("demo") / "root"
+    return root, persona(prefect_server, "demo", "--root", root)

@@ -1,36 +1,14 @@
 """The flow as a user starts it: a real Prefect server, worker processes, the console script."""
 
-import json
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 
-import pytest
 from datasets import load_dataset
 from PIL import Image
 
 from storage.snapshot import verify_snapshot
 from storage.store import Store
-
-
-def persona(environment, *arguments):
-    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def ask(environment, path, body):
-    request = urllib.request.Request(
-        f"{environment['PREFECT_API_URL']}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    return json.load(urllib.request.urlopen(request, timeout=30))
-
-
-@pytest.fixture(scope="module")
-def demo(prefect_server, tmp_path_factory):
-    root = tmp_path_factory.mktemp("demo") / "root"
-    return root, persona(prefect_server, "demo", "--root", root)
+from tests.flows.prefect_run import ask, persona
 
 
 def test_demo_ends_with_a_funnel_a_contact_sheet_and_a_snapshot(demo):

@@ -12,7 +12,7 @@ def add(commands: Commands) -> None:
     restore.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder, or pattern such as 'photos/*.jpg'")
     restore.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="for PNGs and a report")
     restore.add_argument("--checkpoint", required=True, metavar="MODEL", help="model folder, or name@alias")
-    restore.add_argument("--root", default="runs/persona", help="whose models have names (default: %(default)s)")
+    restore.add_argument("--root", default="data/persona", help="whose models have names (default: %(default)s)")
     restore.add_argument("--upscale", type=float, default=1.0, metavar="N", help="enlarge N times as well")
     restore.add_argument("--colour", choices=["none", "wavelet", "adain"], default="none", help="keep the photo's")
     restore.add_argument("--batch-size", type=int, default=1, metavar="N", help="photos of one size at a time")

@@ -16,8 +16,8 @@ Published = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 MAX_POINTS = 400
 """A curve of more logging steps is thinned to these."""
-_ASIDE = {"step", "learning_rate", "images_per_s", "memory_gb", "epoch", "seconds"}
-"""What stands in a line of the curves beside the terms of the loss."""
+_LOSS = "loss/"
+"""Begins the names of the loss terms in a line of the curves."""
 
 
 def model_sections(store: Store, published: Published, source: str) -> list[Section]:
@@ -62,12 +62,11 @@ def _curves(store: Store, model: str, version: str) -> Chart | None:
     if not lines:
         return None
     lines = [*lines[:: -(-len(lines) // MAX_POINTS)][:-1], lines[-1]]
-    flat = [{**line, **line.get("losses", {})} if isinstance(line.get("losses"), dict) else line for line in lines]
-    terms = [k for k, value in flat[-1].items() if k not in _ASIDE and isinstance(value, int | float)]
+    terms = [name for name in lines[-1] if name.startswith(_LOSS)]
     if not terms:
         return None
-    series = {term: [line.get(term) for line in flat] for term in terms}
-    return curves_chart(f"Training of {model}, {version}", [line["step"] for line in flat], series)
+    series = {term.removeprefix(_LOSS): [line.get(term) for line in lines] for term in terms}
+    return curves_chart(f"Training of {model}, {version}", [line["step"] for line in lines], series)
 
 
 def _evaluations(store: Store, published: Published, source: str) -> Section | None:

@@ -130,7 +130,7 @@ def _put_optimizer_tensors(parts: dict[str, Part], tensors: dict[str, torch.Tens
         role, field, name = key.split("/", 2)
         parameter = parts[role].parameters[name]
         device = "cpu" if field == "step" else parameter.device  # where AdamW keeps it
-        parts[role].optimizer.state[parameter][field] = value.to(device)
+        parts[role].optimizer.state[parameter][field] = value.to(device, copy=True)  # not a view of the file
 
 
 def _difference(folder: Path, theirs: dict[str, Any] | None, training: Training) -> str:

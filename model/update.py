@@ -37,8 +37,14 @@ class Part(NamedTuple):
 class Training:
     """The networks with their optimizers: `accumulate` a batch's parts one by one, then `apply` them."""
 
-    def __init__(self, config: TrainConfig, accelerator: Accelerator, lpips: nn.Module | None = None) -> None:
-        """Build everything from the configuration; `lpips` replaces the network that it names.
+    def __init__(
+        self,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        lpips: nn.Module | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        """Build everything from the configuration, apart from networks that are given.
 
         Raises:
             WeightsUnavailableError: base, encoder or LPIPS is missing.
@@ -46,7 +52,7 @@ class Training:
         """
         self.config, self.accelerator = config, accelerator
         dtype, device = DTYPES[config.precision], accelerator.device
-        self.generator = build_generator(config.network, dtype, config.seed)
+        self.generator = generator or build_generator(config.network, dtype, config.seed)
         if config.side_px % self.generator.side_multiple_px:
             raise ValueError(f"side_px {config.side_px} must be a multiple of {self.generator.side_multiple_px}")
         with torch.random.fork_rng(devices=[]):

@@ -73,7 +73,7 @@ def start(*arguments):
 
 
 def tensors_of(folder, *names):
-    return {f"{name}:{key}": value for name in names for key, value in load_file(folder / name).items()}
+    return {f"{name}:{key}": value.clone() for name in names for key, value in load_file(folder / name).items()}
 
 
 def assert_equal(one, other, atol=0.0):

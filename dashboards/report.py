@@ -17,7 +17,7 @@ from dashboards.report_charts import (
     reasons_chart,
     yield_chart,
 )
-from dashboards.report_data import MEASURES, Dataset
+from dashboards.report_data import Dataset
 from dashboards.report_page import Section, charts, page, pairs, table, tiles
 from storage.reasons import Outcome, Reason
 from storage.report import PLURAL, WHOLE
@@ -239,15 +239,13 @@ def _yields(data: Dataset, curves: Sequence[YieldCurve]) -> Section | None:
 
 def _contents(data: Dataset, published: Published) -> Section | None:
     crop = data.configuration.get("crop", {})
-    names = {
-        "source_side_px": ("Side of the square in the photo, px", crop.get("side_px"), "smaller ones are enlarged"),
-        "laplacian_variance": ("Laplacian variance of the photo", crop.get("min_laplacian_variance"), ""),
-    }
+    variance = {"limit": crop.get("min_laplacian_variance"), "lower_is_better": False}
     drawn = [people_chart(data.crops, published.people_per_image)]
-    for name in MEASURES:
-        if name in names and name in data.crops.columns:
-            title, limit, _ = names[name]
-            facts = {"limit": limit, "lower_is_better": False} if name == "laplacian_variance" and limit else None
+    for name, title, facts in (
+        ("source_side_px", "Side of the square in the photo, px", None),
+        ("laplacian_variance", "Laplacian variance of the photo", variance),
+    ):
+        if name in data.crops.columns:
             drawn.append(distribution_chart(name, data.crops, facts, {}, title))
     drawn.append(licences_chart(data.crops))
     shown = charts(drawn)

@@ -34,7 +34,7 @@ def read_sealed(store: Store, path: str, format_version: int) -> Content:
         # Comparing bytes, not values, notices a change of white space too.
         intact = sealed(content) == written
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} was changed after it was written: it is no JSON of ours any more") from error
+        raise ValueError(f"{path} was changed after it was written: it cannot be read any more") from error
     if not intact:
         raise ValueError(f"{path} was changed after it was written: its digest does not fit its content")
     if content.get("format_version") != format_version:

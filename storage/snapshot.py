@@ -9,12 +9,12 @@ snapshots/NAME-0123456789ab/
 """
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.digest import READ_BYTES, canonical_json
+from storage.digest import READ_BYTES
+from storage.sealed import read_sealed, sealed
 from storage.store import Store
 
 FOLDER = "snapshots"
@@ -62,7 +62,7 @@ class Snapshot:
     def commit(self, manifest: Manifest) -> None:
         """Write the manifest: from now on the snapshot is complete, and stays as it is."""
         with self.store.new_file(self.file(MANIFEST), durable=True) as aside:
-            aside.write_bytes(sealed(manifest))
+            aside.write_bytes(sealed({**manifest, "files": [_plain(file) for file in manifest["files"]]}))
 
 
 def published_at(address: str) -> Snapshot:
@@ -75,19 +75,14 @@ def published_at(address: str) -> Snapshot:
     return Snapshot(Store(root), name, folder)
 
 
+def _plain(file: FileFacts | dict[str, Any]) -> dict[str, Any]:
+    return asdict(file) if isinstance(file, FileFacts) else file
+
+
 def list_snapshots(store: Store) -> list[Snapshot]:
     """Every committed snapshot, in the order of their ids."""
     parts = (path.split("/") for path in store.files(FOLDER))
     return [Snapshot(store, path[1]) for path in parts if path[2:] == [MANIFEST]]
-
-
-def sealed(manifest: Manifest) -> bytes:
-    """The manifest as it is written: with its own digest, the SHA-256 of its canonical JSON without that field."""
-    content = {key: value for key, value in manifest.items() if key != "digest"}
-    content["files"] = [asdict(file) if isinstance(file, FileFacts) else file for file in content["files"]]
-    content = json.loads(canonical_json(content))
-    content["digest"] = hashlib.sha256(canonical_json(content).encode()).hexdigest()
-    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def load_manifest(store: Store, path: str) -> Manifest:
@@ -99,19 +94,7 @@ def load_manifest(store: Store, path: str) -> Manifest:
     name = f"{path}/{MANIFEST}" if path else MANIFEST
     if not store.exists(name):
         raise ValueError(f"{name} is missing, so {path or store.root} is no snapshot, or was never finished")
-    with store.filesystem.open_input_file(store.full(name)) as file:
-        written = file.read()
-    try:
-        manifest = json.loads(written)
-        intact = sealed(manifest) == written
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{name} was changed after it was published: it is no manifest any more") from error
-    # Comparing bytes, not values, notices a change of white space too.
-    if not intact:
-        raise ValueError(f"{name} was changed after it was published: its digest does not fit its content")
-    if manifest["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"{name} has format {manifest['format_version']}, this version reads {FORMAT_VERSION}")
-    return manifest
+    return read_sealed(store, name, FORMAT_VERSION)
 
 
 def sha256_of_stored_file(store: Store, path: str) -> str:

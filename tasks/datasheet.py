@@ -11,11 +11,7 @@ import yaml
 from storage.reasons import Reason
 from storage.report import PLURAL, StageReport
 from storage.snapshot import FileFacts, Manifest, Snapshot
-
-PAPER_MEANS = {"brisque": 10.3758, "niqe": 2.8659, "clipiqa": 0.7632, "maniqa-pipal": 0.7198, "musiq": 74.7808}
-"""The row PERSONA of table 1 of arXiv 2502.01411, by pyiqa's names."""
-PAPER_PEOPLE = 3.4154
-"""People per image in PERSONA, same paper."""
+from tasks.published import PEOPLE_PER_IMAGE, TABLE_1
 
 _ABOUT_ROWS = ("source", "licence", "licence_url", "num_people")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -142,7 +138,7 @@ def _inside(manifest: Manifest) -> str:
     people = manifest["contents"]["people_per_crop"]
     return (
         _table(["crops of", *rows], [*lines, total])
-        + f"\n\nPeople per crop: {people:.4f} (the paper's PERSONA: {PAPER_PEOPLE}). No photo, and no near-duplicate\n"
+        + f"\n\nPeople per crop: {people:.4f} (the paper's PERSONA: {PEOPLE_PER_IMAGE}). No photo, and no near-duplicate\n"
         "of a photo, is in more than one split. `image` is a lossless PNG; boxes are x_min, y_min, x_max, y_max\n"
         "in pixels, half-open; `score` is eq. 1 of the paper; every metric has a column of its own."
     )
@@ -158,7 +154,7 @@ def _quality(manifest: Manifest) -> str:
         [
             f"{row['metric']} {'↓' if row['lower_is_better'] else '↑'}",
             number(means[row["metric"]]),
-            number(PAPER_MEANS.get(row["metric"])),
+            number(TABLE_1["PERSONA"].get(row["metric"])),
             number(row["mean"]),
             number(row["std"]),
             number(row["limit"]),

@@ -1,0 +1,98 @@
+"""The App in a real browser: what is tagged there arrives in the reviews and changes the next selection."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from storage.reviews import standing_verdicts
+from storage.snapshot import list_snapshots
+from storage.store import Store
+from tests.dashboards.conftest import curated, free_port, persona
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+LOADED = '[data-cy="looker"] canvas[canvas-loaded="true"]'
+
+
+@pytest.fixture
+def app(browsed):
+    """Address of a running App."""
+    root, environment = browsed
+    port = free_port()
+    log = (root.parent / "app.log").open("w")
+    command = [sys.executable, "-m", "flows.cli", "browse", str(root), "--port", str(port)]
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    deadline = time.monotonic() + 180
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2)
+            break
+        except (urllib.error.URLError, OSError):
+            assert server.poll() is None and time.monotonic() < deadline, (root.parent / "app.log").read_text()
+            time.sleep(0.2)
+    yield f"http://127.0.0.1:{port}/datasets/mini-crops"
+    server.terminate()
+    server.wait(30)
+
+
+@pytest.fixture
+def page():
+    if CHROMIUM is None:
+        message = "Chromium is not installed: apt-get install chromium"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        context = browser.new_context(viewport={"width": 1400, "height": 900})
+        # An advert covers the grid of a new user otherwise.
+        context.add_init_script("localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true')")
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.route("**/fonts.googleapis.com/**", lambda route: route.abort())
+        yield page
+        browser.close()
+
+
+def num_samples(page):
+    page.wait_for_selector(LOADED)
+    return int(page.locator('[data-cy="entry-counts"]').first.inner_text().split()[0])
+
+
+def test_a_tag_set_in_the_app_changes_the_next_selection(browsed, app, page, shared_data):
+    root, environment = browsed
+    store = Store(str(root))
+    (before,) = list_snapshots(store)
+    num_kept = sum(file["rows"] or 0 for file in before.manifest()["files"])
+    page.goto(app)
+    num_all = num_samples(page)
+    page.goto(f"{app}?view=kept")
+    assert num_samples(page) == num_kept < num_all
+
+    first = page.locator('[data-cy="looker"]').first
+    first.hover()
+    first.locator("label").click()
+    page.locator('[data-cy="action-tag-sample-labels"]').first.click()
+    tag = page.locator('[data-cy="popout"] input').first
+    tag.fill("drop")
+    tag.press("Enter")
+    page.locator('[data-cy="button-Apply"]').click()
+    page.wait_for_selector('[data-cy="popout"]', state="detached")
+    deadline = time.monotonic() + 30
+    while not standing_verdicts(store) and time.monotonic() < deadline:
+        pulled = persona(environment, "review", "pull", root, "--user", "ada")
+        assert pulled.returncode == 0, pulled.stderr
+    assert list(standing_verdicts(store).values()) == ["drop"]
+    again = persona(environment, "review", "pull", root)
+    assert "Nothing new was said" in again.stdout and len(list((root / "reviews").iterdir())) == 1
+
+    after = curated(root, shared_data)
+    assert after.id != before.id
+    assert sum(file["rows"] or 0 for file in after.manifest()["files"]) == num_kept - 1
+    assert after.manifest()["reviews"] == {"reviewed": 1, "changed": 1, "kept_by_people": 0, "dropped_by_people": 1}

@@ -138,9 +138,10 @@ def _inside(manifest: Manifest) -> str:
     people = manifest["contents"]["people_per_crop"]
     return (
         _table(["crops of", *rows], [*lines, total])
-        + f"\n\nPeople per crop: {people:.4f} (the paper's PERSONA: {PEOPLE_PER_IMAGE}). No photo, and no near-duplicate\n"
-        "of a photo, is in more than one split. `image` is a lossless PNG; boxes are x_min, y_min, x_max, y_max\n"
-        "in pixels, half-open; `score` is eq. 1 of the paper; every metric has a column of its own."
+        + f"\n\nPeople per crop: {people:.4f} (the paper's PERSONA: {PEOPLE_PER_IMAGE}). No photo, and no\n"
+        "near-duplicate of a photo, is in more than one split. `image` is a lossless PNG; boxes are\n"
+        "x_min, y_min, x_max, y_max in pixels, half-open; `score` is eq. 1 of the paper; every metric has a\n"
+        "column of its own."
     )
 
 

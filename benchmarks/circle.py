@@ -82,7 +82,9 @@ def workers(folder):
     processes = []
     try:
         for pool in ("cpu", "gpu"):
-            command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{pool}-1"]
+            # A shell that starts this in the background has it ignore SIGINT, which is how a worker is stopped.
+            command = ["env", "--default-signal=INT"]
+            command += [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{pool}-1"]
             log = (folder / f"worker-{pool}.log").open("w")
             environment = {**os.environ, "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
             processes.append(subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log))

@@ -156,6 +156,7 @@ def configured(folder: str) -> dict[str, Any]:
         "evaluate": evaluate,
         "retrain": _given(retrain),
         "dataset": job.dataset,
+        "root": job.root,
     }
 
 

@@ -43,7 +43,7 @@ def deploy(environment):
 def test_registering_twice_is_registering_once(prefect_server):
     deploy(prefect_server)
     once = registered(prefect_server)
-    assert {"curate", "train", "evaluate", "retrain"} <= once["deployments"].keys()
+    assert {"curate", "train", "evaluate", "retrain", "review"} <= once["deployments"].keys()
     assert once["deployments"]["retrain"][3][0]["cron"] == "0 3 * * *"
     assert once["gpu"] == [1]
     assert "retrain on a new snapshot" in once["automations"]

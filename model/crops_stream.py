@@ -186,16 +186,17 @@ def train_loader(
     snapshot = Store(str(snapshot_folder))
     order = crop_order(snapshot, seed)
     stream = CropStream(snapshot, order, degradation, side_px, batch_size, rank, world_size, start_step)
-    return _batches(DataLoader(stream, batch_size=None, num_workers=num_workers, worker_init_fn=_one_thread))
-
-
-def _one_thread(worker: int) -> None:
-    """OpenCV's threads would compete with the other workers', and do not survive a fork."""
-    cv2.setNumThreads(1)
+    return _batches(DataLoader(stream, batch_size=None, num_workers=num_workers))
 
 
 def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
-    for batch in loader:
+    # OpenCV's threads would compete with the other workers'; and as they do not survive a fork, a worker that ended
+    # those it inherits would wait for ever.
+    num_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    batches = iter(loader)  # starts the workers
+    cv2.setNumThreads(num_threads)
+    for batch in batches:
         if isinstance(batch, ValueError):
             raise batch
         yield {

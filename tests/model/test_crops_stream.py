@@ -77,6 +77,16 @@ def test_the_number_of_workers_changes_nothing(toy, num_workers):
         assert_same(one, other)
 
 
+def test_workers_start_after_opencv_has_used_its_threads(toy):
+    """A forked process waits for ever for threads that it inherits: this test would not end."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    cv2.resize(np.zeros((512, 512, 3)), (700, 700), interpolation=cv2.INTER_CUBIC)
+    assert len(batches(toy[0], 2, num_workers=2)) == 2
+    assert cv2.getNumThreads() == 4
+    cv2.setNumThreads(before)
+
+
 def test_two_processes_share_the_batches_of_one(toy):
     shares = [batches(toy[0], 6, batch_size=2, rank=rank, world_size=2, num_workers=rank) for rank in (0, 1)]
     for whole, first, second in zip(batches(toy[0], 6), *shares, strict=True):

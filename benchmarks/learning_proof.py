@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -117,7 +118,7 @@ def report(test: Snapshot, out: Path, model: Path) -> None:
 @torch.inference_mode()
 def reconstructed(base: Path, hq: np.ndarray) -> list[np.ndarray]:
     """What the base's VAE makes of the crops, (N, H, W, 3) uint8 BGR."""
-    vae = AutoencoderKL.from_pretrained(base / "vae")
+    vae: Any = AutoencoderKL.from_pretrained(base / "vae")
     pictures = torch.from_numpy(hq).flip(-1).permute(0, 3, 1, 2).float() / 127.5 - 1
     back = vae.decode(vae.encode(pictures).latent_dist.mode()).sample.clamp(-1, 1)
     return list(((back + 1) * 127.5).round().byte().permute(0, 2, 3, 1).flip(-1).numpy())

@@ -38,8 +38,9 @@ class CropFile:
 
     def records(self, shown: frozenset[str]) -> Iterator[Row]:
         """One row per crop in `shown`: METADATA and the facts."""
-        for batch in self.batches(METADATA):
-            rows = batch.filter(pc.is_in(batch["crop_id"], pa.array(sorted(shown), pa.string())))
+        here = pa.array(sorted(shown.intersection(self.facts["crop_id"].to_pylist())), pa.string())
+        for batch in self.batches(METADATA) if len(here) else ():
+            rows = batch.filter(pc.is_in(batch["crop_id"], here))
             if rows.num_rows:
                 at = pc.index_in(rows["crop_id"], self.facts["crop_id"].combine_chunks())
                 facts = self.facts.take(at).to_pylist()

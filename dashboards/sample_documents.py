@@ -75,34 +75,27 @@ def write_samples(dataset: FiftyOne, documents: Iterable[Document], on_progress:
         documents: `picture` with further fields.
         on_progress: told how many more were written.
     """
-    from pymongo import UpdateOne
+    from pymongo import InsertOne, UpdateOne
 
     now = datetime.now(UTC)
     once = {"_dataset_id": dataset._doc.id, "created_at": now, "last_modified_at": now}
     num = 0
     for batch in _batches(documents):
-        updates = [
-            UpdateOne(
-                {"_id": document["_id"]},
-                {"$set": _without_id(document), "$setOnInsert": once | _unset_tags(document)},
-                upsert=True,
-            )
+        collection = dataset._sample_collection
+        present = {found["_id"] for found in collection.find({"_id": {"$in": [d["_id"] for d in batch]}}, ["_id"])}
+        # An insert takes a fraction of an upsert.
+        changes = [
+            UpdateOne({"_id": document["_id"]}, {"$set": document})
+            if document["_id"] in present
+            else InsertOne({"tags": [], **document, **once})
             for document in batch
         ]
-        dataset._sample_collection.bulk_write(updates, ordered=False)
+        collection.bulk_write(changes, ordered=False)
         num += len(batch)
         if on_progress:
             on_progress(len(batch))
     dataset.reload()
     return num
-
-
-def _without_id(document: Mapping[str, Any]) -> Document:
-    return {key: value for key, value in document.items() if key != "_id"}
-
-
-def _unset_tags(document: Mapping[str, Any]) -> Document:
-    return {} if "tags" in document else {"tags": []}
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:

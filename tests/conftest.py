@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported, and for every process that a test starts: networks of this size gain nothing from a second
+# thread, and two threads that share a busy core mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SHARED = Path(os.environ.get("PERSONA_TEST_SHARED", Path(__file__).parent.parent.parent / "shared"))
 
 

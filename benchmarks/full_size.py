@@ -80,11 +80,13 @@ def counts() -> dict[str, float]:
     return {name: count for name, count in zip(PUBLISHED, here, strict=True)}
 
 
+@torch.no_grad()
 def restore(dtype: torch.dtype) -> dict[str, float]:
     generator = laid_out(full_size_generator(dtype).merge_lora(), dtype)
     return timed(lambda: generator(torch.zeros(1, 3, SIDE_PX, SIDE_PX)))
 
 
+@torch.no_grad()
 def bare(dtype: torch.dtype) -> dict[str, float]:
     generator = laid_out(full_size_generator(dtype).merge_lora(), dtype)
     unet, vae, swin = generator.unet, generator.vae, generator.embedder.encoder.swin
@@ -118,11 +120,9 @@ def train() -> dict[str, float]:
         training.accumulate(batch, 0)
         training.apply(0)
 
-    with torch.enable_grad():
-        return timed(update, repeats=1)
+    return timed(update, repeats=1)
 
 
-@torch.no_grad()
 def timed(run, repeats: int = REPEATS) -> dict[str, float]:
     run()
     best = {"cpu_s": float("inf"), "wall_s": float("inf")}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from dashboards.crop_records import Browsed, CropFile, browsed_run, browsed_snapshot
 from dashboards.crops_dataset import update_crops
+from dashboards.embeddings_view import show_embeddings
 from dashboards.fiftyone_app import FiftyOne, open_fiftyone
 from dashboards.media_cache import cache_folder, crop_pixels, crop_preview, write_crop_previews, write_preview
 from dashboards.photo_records import photo_shards
@@ -27,6 +29,7 @@ from storage.snapshot import MANIFEST, Snapshot
 from storage.store import Store
 
 console = Console(stderr=True)
+EMBEDDED_AT_A_TIME = 16
 
 Restore = Callable[[list[np.ndarray]], list[np.ndarray]]
 """LQ pictures → restored pictures, uint8 BGR."""
@@ -96,11 +99,32 @@ def _show(
             write_crop_previews(folder, file, shown, advance)
     with progress_bar(console, "crops", len(shown)) as advance:
         update_crops(fo, browsed, shown, latest_reviews(store), folder, advance)
+    if model is not None:
+        _show_embeddings(fo, browsed, shown, model)
     if run is not None:
         _show_photos(fo, store, browsed, run, limit, shown, folder)
     if any("val" in file.facts["split"].to_pylist() for file in browsed.files):
         with progress_bar(console, "val", None) as advance:
             update_restored(fo, browsed, _val_crops(browsed, shown, model, folder), advance)
+
+
+def _show_embeddings(fo: FiftyOne, browsed: Browsed, shown: frozenset[str], model: Checkpoint) -> None:
+    """Lay the crops out by what the model's image encoder sees in them, if it knows pictures."""
+    from model.embed import picture_embedder
+
+    embed = picture_embedder(model.folder)
+    if embed is None or len(shown) < 2:
+        console.print(f"no embeddings view: the image encoder of {model.name} has no weights of its own")
+        return
+    embeddings: dict[str, np.ndarray] = {}
+    with progress_bar(console, "embeddings", len(shown)) as advance:
+        for file in browsed.files:
+            crops_of_file = crop_pixels(file, set(shown.intersection(file.facts["crop_id"].to_pylist())))
+            while crops := list(islice(crops_of_file, EMBEDDED_AT_A_TIME)):
+                vectors = embed([pixels for _, pixels in crops])
+                embeddings |= {crop_id: vector for (crop_id, _), vector in zip(crops, vectors, strict=True)}
+                advance(len(crops))
+    show_embeddings(fo, f"{browsed.name}-crops", embeddings)
 
 
 def _show_photos(

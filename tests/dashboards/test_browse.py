@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pymongo
 import pytest
@@ -13,6 +14,8 @@ from storage.reviews import Review, add_reviews, latest_reviews, review_history,
 from storage.shard import Shard
 from storage.store import Store
 from tests.dashboards.conftest import persona
+
+PROJECT = Path(__file__).parent.parent.parent
 
 
 def samples(environment, name):
@@ -95,6 +98,32 @@ def test_samples_are_written_as_fiftyone_writes_them(browsed, tmp_path):
     ours, theirs = json.loads(shapes)
     assert ours == theirs
     assert len(set(counts.split())) == 1 and counts != "0 0"
+
+
+def test_crops_are_laid_out_by_their_embeddings_and_a_second_build_replaces_the_first(browsed, tmp_path):
+    _, environment = browsed
+    script = (
+        "import fiftyone as fo, numpy as np\n"
+        "from dashboards.embeddings_view import BRAIN_KEY, show_embeddings\n"
+        "d = fo.load_dataset('mini-crops')\n"
+        "ids = d.values('crop_id')\n"
+        "for scale in (1, 5):\n"
+        "    show_embeddings(fo, 'mini-crops', {c: np.array([scale * i, 0, 3, i % 2]) for i, c in enumerate(ids)})\n"
+        "d.reload()\n"
+        "found = d.load_brain_results(BRAIN_KEY)\n"
+        "at = dict(zip(found.sample_ids, found.points[:, 0]))\n"
+        "steps = np.diff([at[i] for i in d.values('id')])\n"
+        "assert d.list_brain_runs() == [BRAIN_KEY] and len(at) == len(ids)\n"
+        "assert np.allclose(steps, 5, atol=0.5), steps\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=PROJECT,
+        env={**environment, "HOME": str(tmp_path), "FIFTYONE_DO_NOT_TRACK": "true"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_mongodb_that_is_away_is_one_sentence(browsed):

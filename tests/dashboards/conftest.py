@@ -64,11 +64,12 @@ def persona(environment, *arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browsed(mongodb, shared_data, tmp_path_factory):
-    """A curated root that the App shows, and the environment of its MongoDB."""
+    """A curated root that the App shows, and the environment of its database: nobody else's, so tests may review it."""
     root = tmp_path_factory.mktemp("browse") / "root"
+    environment = {**mongodb, "FIFTYONE_DATABASE_NAME": root.parent.name}
     curated(root, shared_data)
-    built = persona(mongodb, "browse", root, "--no-app")
+    built = persona(environment, "browse", root, "--no-app")
     assert built.returncode == 0, built.stderr
-    return root, mongodb
+    return root, environment

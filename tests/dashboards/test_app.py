@@ -1,7 +1,5 @@
 """The App in a real browser: what is tagged there arrives in the reviews and changes the next selection."""
 
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,8 +13,6 @@ from storage.snapshot import list_snapshots
 from storage.store import Store
 from tests.dashboards.conftest import curated, free_port, persona
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 LOADED = '[data-cy="looker"] canvas[canvas-loaded="true"]'
 
 
@@ -42,22 +38,15 @@ def app(browsed):
 
 
 @pytest.fixture
-def page():
-    if CHROMIUM is None:
-        message = "Chromium is not installed: apt-get install chromium"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = browser.new_context(viewport={"width": 1400, "height": 900})
-        # An advert covers the grid of a new user otherwise.
-        context.add_init_script("localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true')")
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.route("**/fonts.googleapis.com/**", lambda route: route.abort())
-        yield page
-        browser.close()
+def page(chromium):
+    context = chromium.new_context(viewport={"width": 1400, "height": 900})
+    # An advert covers the grid of a new user otherwise.
+    context.add_init_script("localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true')")
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.route("**/fonts.googleapis.com/**", lambda route: route.abort())
+    yield page
+    context.close()
 
 
 def num_samples(page):

@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parent.parent.parent
 def samples(environment, name):
     """The raw samples of a dataset by what they show, as MongoDB holds them."""
     with pymongo.MongoClient(environment["FIFTYONE_DATABASE_URI"]) as client:
-        database = client["fiftyone"]
+        database = client[environment["FIFTYONE_DATABASE_NAME"]]
         about = database["datasets"].find_one({"name": name})
         collection = database[about["sample_collection_name"]]
         return collection, list(collection.find())
@@ -56,7 +56,7 @@ def test_building_again_changes_nothing_and_keeps_what_is_not_pulled(browsed):
     root, environment = browsed
     collection, before = samples(environment, "mini-crops")
     with pymongo.MongoClient(environment["FIFTYONE_DATABASE_URI"]) as client:
-        place = client["fiftyone"][collection.name]
+        place = client[environment["FIFTYONE_DATABASE_NAME"]][collection.name]
         place.update_one({"_id": before[0]["_id"]}, {"$set": {"tags": ["keep"], "note": "look again"}})
         again = persona(environment, "browse", root, "--no-app", "--limit", "3")
         assert again.returncode == 0, again.stderr

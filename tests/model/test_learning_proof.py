@@ -37,4 +37,4 @@ def test_the_small_base_is_one_that_osdhuman_opens(tmp_path):
     base = load_base(str(tmp_path))
     latent = base.vae.encode(torch.zeros(1, 3, 64, 64)).latent_dist.mean
     prompt = torch.zeros(1, small_base.PROMPT_TOKENS, small_base.PROMPT_DIM)
-    assert base.unet(latent, 999, prompt).sample.shape == latent.shape == (1, small_base.LATENT_CHANNELS, 16, 16)
+    assert base.unet(latent, 999, prompt).sample.shape == latent.shape == (1, small_base.LATENT_CHANNELS, 32, 32)

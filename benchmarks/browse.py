@@ -1,7 +1,7 @@
 """How fast the App's samples are written: N synthetic crops through real shards into a real MongoDB, without previews.
 
 eval "$(mongod.sh start 27117)"
-python benchmarks/browse.py [100000]
+python -m benchmarks.browse [100000]
 """
 
 import resource

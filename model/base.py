@@ -46,6 +46,8 @@ def load_base(base: str, dtype: torch.dtype = torch.float32) -> Base:
     try:
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, local_files_only=True)
         vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, local_files_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # safetensors, diffusers and torch each raise kinds of their own
         detail = " ".join(str(error).split())[:300]
         raise WeightsUnavailableError(f"base {base} cannot be opened ({detail}): fetch it again") from error

@@ -10,9 +10,10 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `python -m model.train`; any other one is a crash, which `--resume` may overcome."""
+    """Exit codes of `python -m model.train`; any other one is a kill, which `--resume` may overcome."""
 
     SUCCESS = 0
+    CRASH = 1
     BAD_INPUT = 2
     WEIGHTS_MISSING = 3
     FILE_SYSTEM = 7
@@ -27,6 +28,8 @@ class ExitCode(IntEnum):
 
 _MEANINGS = {
     ExitCode.SUCCESS: "The training is complete.",
+    ExitCode.CRASH: "The training crashed, as its traceback tells: start again with --resume, and report it if it does "
+    "so again.",
     ExitCode.BAD_INPUT: "Configuration, snapshot or warm start cannot be used: correct what the message names.",
     ExitCode.WEIGHTS_MISSING: "Weights of base, image encoder or LPIPS are missing: put them where the message says.",
     ExitCode.FILE_SYSTEM: "The file system refused: make room, then start again with --resume.",
@@ -39,8 +42,8 @@ FINAL = frozenset({ExitCode.BAD_INPUT, ExitCode.WEIGHTS_MISSING, ExitCode.NON_FI
 """After these another try with the same configuration ends the same."""
 
 
-def exit_code(error: Exception) -> ExitCode | None:
-    """The code of an expected error; None of a bug."""
+def exit_code(error: Exception) -> ExitCode:
+    """The code of an error; CRASH of one that was not foreseen."""
     kinds: list[tuple[type[Exception], ExitCode]] = [
         (NonFiniteLossError, ExitCode.NON_FINITE_LOSS),
         (WeightsUnavailableError, ExitCode.WEIGHTS_MISSING),
@@ -52,4 +55,4 @@ def exit_code(error: Exception) -> ExitCode | None:
     # torch names the memory of GPUs and CPUs in two ways, in subclasses of RuntimeError or not.
     if isinstance(error, RuntimeError) and any(p in str(error) for p in ("out of memory", "can't allocate memory")):
         return ExitCode.OUT_OF_MEMORY
-    return next((code for kind, code in kinds if isinstance(error, kind)), None)
+    return next((code for kind, code in kinds if isinstance(error, kind)), ExitCode.CRASH)

@@ -1,6 +1,7 @@
 """Train OSDHuman: `python -m model.train CONFIG.yaml [--set key=value]... [--resume]`.
 
-On several devices: `accelerate launch -m model.train CONFIG.yaml ...`. Exit codes: `model/exit_codes.py`; what is
+On several GPUs: `accelerate launch -m model.train CONFIG.yaml ...`. On a CPU, where accelerate starts one process only:
+`torchrun --standalone --nproc_per_node N -m model.train CONFIG.yaml ...`. Exit codes: `model/exit_codes.py`; what is
 written where: `model/run_folder.py`. torch is imported only once there is something to do.
 """
 
@@ -35,11 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
         train(config, options.resume)
     except Exception as error:
         code = exit_code(error)
-        if code is None:
-            raise
         print(f"model.train: {error}", file=sys.stderr, flush=True)
         if config is not None and not isinstance(error, OutputTakenError) and os.environ.get("RANK", "0") == "0":
             _write_failure(config, code, error)
+        if code == ExitCode.CRASH:
+            raise
         return code
     return ExitCode.SUCCESS
 
@@ -107,6 +108,7 @@ def _write_failure(config: TrainConfig, code: ExitCode, error: Exception) -> Non
         "model": left[-1].relative_to(config.output).as_posix() if left else None,
         "step": int(left[-1].name.removeprefix("step-")) if left else 0,
         "seconds": None,
+        "num_processes": None,
         "images_per_s": None,
         "losses": last_losses(config.output),
         "snapshot": None,

@@ -115,6 +115,8 @@ class Run:
         return self.step % every == 0 or self.step == self.config.steps
 
     def _open_logs(self) -> None:
+        number, device = self.accelerator.num_processes, self.accelerator.device.type
+        print(f"{number} {'process' if number == 1 else 'processes'} on {device}, from step {self.step}", flush=True)
         self.config.output.mkdir(parents=True, exist_ok=True)
         sweep(self.config.output)
         cut_curves(self.config.output, self.step)
@@ -159,6 +161,7 @@ class Run:
                 "model": folder.relative_to(self.config.output).as_posix(),
                 "step": self.step,
                 "seconds": round(self._seconds(), 3),
+                "num_processes": self.accelerator.num_processes,
                 "images_per_s": done / (time.monotonic() - self.started) if done else None,
                 "losses": last_losses(self.config.output),
                 "snapshot": self.snapshot,

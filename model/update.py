@@ -1,7 +1,7 @@
 """One update of generator and finetuned regularizer, on one device or many."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -69,7 +69,7 @@ class Training:
         # By hand instead of through accelerate, which would update the scale once per optimizer.
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self._crop_ids: list[str] = []
-        self._is_finite = True
+        self._faulty_crop_ids: list[str] = []
 
     def accumulate(self, batch: Mapping[str, Any], step: int) -> tuple[dict[str, float], Pictures]:
         """Add the gradients of one part of the batch; returns every loss term, and the pictures.
@@ -94,8 +94,9 @@ class Training:
             self._backward(diffusion, REGULARIZER)
             terms["loss/regularizer"] = float(diffusion.detach())
             total += terms["loss/regularizer"]
+        if not math.isfinite(total):
+            self._faulty_crop_ids += faulty_crops(batch["crop_id"], loss.z_h)
         self._crop_ids += batch["crop_id"]
-        self._is_finite &= math.isfinite(total)
         return terms, Pictures(lq, loss.restored.detach(), hq)
 
     def apply(self, step: int) -> dict[str, float]:
@@ -104,7 +105,7 @@ class Training:
         Raises:
             NonFiniteLossError: a loss or a gradient is not finite; nothing was changed.
         """
-        self._require(self._is_finite, f"a loss is not finite at step {step}")
+        self._require_no(self._faulty_crop_ids, f"a loss is not finite at step {step}")
         norms = {}
         for name, (parameters, optimizer) in self.parts.items():
             with_gradient = [p for p in parameters.values() if p.grad is not None]
@@ -117,7 +118,7 @@ class Training:
             )
         if not self.scaler.is_enabled():  # otherwise the scaler skips such a step and lowers its scale
             are_finite = all(math.isfinite(norm) for norm in norms.values())
-            self._require(are_finite, f"a gradient is not finite at step {step}")
+            self._require_no([] if are_finite else self._crop_ids, f"a gradient is not finite at step {step}")
         for part in self.parts.values():
             for group in part.optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, step)
@@ -125,7 +126,7 @@ class Training:
                 self.scaler.step(part.optimizer)
             part.optimizer.zero_grad()
         self.scaler.update()
-        self._crop_ids, self._is_finite = [], True
+        self._crop_ids = []
         return norms
 
     def _autocast(self) -> torch.autocast:
@@ -136,12 +137,17 @@ class Training:
         require_active(self.generator.unet, adapter)
         self.scaler.scale(loss / self.config.accumulation).backward()
 
-    def _require(self, is_finite: bool, fault: str) -> None:
-        """Stop on every device alike where it is not so on one of them."""
-        mine = [] if is_finite else self._crop_ids
+    def _require_no(self, mine: list[str], fault: str) -> None:
+        """Stop on every device alike where one of them names crops."""
         crop_ids = gather_object(mine) if self.accelerator.num_processes > 1 else mine
         if crop_ids:
             raise NonFiniteLossError(f"{fault}, with the crops {', '.join(sorted(crop_ids))}")
+
+
+def faulty_crops(crop_ids: Sequence[str], z_h: torch.Tensor) -> list[str]:
+    """Which crops made a loss that is not finite: those of latents that are not, or any of them where all are."""
+    is_faulty = ~torch.isfinite(z_h.detach()).flatten(1).all(dim=1)
+    return [crop_id for crop_id, faulty in zip(crop_ids, is_faulty.tolist(), strict=True) if faulty] or list(crop_ids)
 
 
 def average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator) -> None:

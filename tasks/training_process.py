@@ -46,9 +46,11 @@ def training_command(config_file: Path, launch: LaunchConfig) -> list[str]:
     module = ["-m", "model.train", str(config_file)]
     if launch.num_processes == 1:
         return [sys.executable, *module]
-    devices = ["--cpu"] if launch.cpu else ["--multi_gpu"]
-    options = ["--num_processes", str(launch.num_processes), "--num_machines", "1", "--dynamo_backend", "no"]
-    return [sys.executable, "-m", "accelerate.commands.launch", *devices, *options, *module]
+    number = str(launch.num_processes)
+    if launch.cpu:  # `accelerate launch --cpu` starts a single process, unless MPI is installed
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", number, *module]
+    options = ["--multi_gpu", "--num_processes", number, "--num_machines", "1", "--dynamo_backend", "no"]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, *module]
 
 
 def run_training(
@@ -81,6 +83,7 @@ def run_training(
         result = read_result(output) or {}
         if exit_code == 0 and result.get("status") == "completed":
             return result
+        exit_code = result.get("exit_code") or exit_code  # a launcher ends with 1, whatever its processes ended with
         meaning = _meaning(exit_code, result)
         if exit_code in final_exit_codes:
             break

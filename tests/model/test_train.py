@@ -17,6 +17,8 @@ from model.exit_codes import FINAL, ExitCode
 from model.model_folder import TENSORS, load_model
 from model.run_folder import checkpoint_folder, checkpoints, read_result
 from model.train import main
+from model.update import Training, faulty_crops
+from tasks.training_process import LaunchConfig, TrainingGaveUpError, run_training, training_command
 from tests.model.test_crops_stream import write_snapshot
 
 ROOT = Path(__file__).parent.parent.parent
@@ -117,11 +119,11 @@ def test_two_processes_give_the_gradients_of_one_with_both_batches(config):
     together_config, together = config("together", steps=1, batch_size=4, max_gradient_norm=1e9)
     apart_config, apart = config("apart", steps=1, batch_size=4, max_gradient_norm=1e9)
     parts_config, parts = config("parts", steps=1, batch_size=4, accumulation=2, max_gradient_norm=1e9)
-    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--mixed_precision", "no")
-    process = start(*launch, "--num_machines", "1", "--dynamo_backend", "no", "-m", "model.train", apart_config)
+    process = start(*training_command(Path(apart_config), LaunchConfig(num_processes=2, cpu=True))[1:])
     assert main([together_config]) == 0
     assert main([parts_config]) == 0
     assert process.wait(240) == 0, process.stderr.read().decode()
+    assert [read_result(run)["num_processes"] for run in (together, apart, parts)] == [1, 2, 1]
     gradients = [
         {
             key: 10 * value
@@ -134,6 +136,23 @@ def test_two_processes_give_the_gradients_of_one_with_both_batches(config):
     assert_equal(gradients[0], gradients[1], atol=1e-5)
     assert_equal(gradients[0], gradients[2], atol=1e-5)
     assert curves(together)[0]["loss/mse"] == pytest.approx(curves(apart)[0]["loss/mse"], abs=1e-6)
+
+
+def test_two_processes_end_with_the_exit_code_of_one(config):
+    """Their launcher ends with 1 of its own; a try for each of three would be two too many."""
+    path, output = config("run", learning_rate=1e30)
+    command = training_command(Path(path), LaunchConfig(num_processes=2, cpu=True))
+    with pytest.raises(TrainingGaveUpError, match="after 1 try with exit code 8: A loss was not finite"):
+        run_training(command, output, 3, FINAL, lambda line: None)
+    assert checkpoints(output)[-1].name == "step-00000001"
+
+
+def test_an_unforeseen_error_leaves_a_result_too(config, monkeypatch):
+    path, output = config("run", steps=2)
+    monkeypatch.setattr(Training, "apply", lambda *_: {}["planted"])
+    with pytest.raises(KeyError, match="planted"):
+        main([path])
+    assert read_result(output)["exit_code"] == 1 and "crashed" in read_result(output)["meaning"]
 
 
 def test_a_finished_run_is_left_alone_and_explains_itself(config, snapshot):
@@ -163,6 +182,13 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(config, capsys):
     kept = load_file(output / result["model"] / TENSORS)
     assert all(torch.isfinite(tensor).all() for tensor in kept.values())
     assert ExitCode.NON_FINITE_LOSS in FINAL
+
+
+def test_only_the_crops_at_fault_are_named():
+    z_h = torch.zeros(3, 4, 2, 2)
+    assert faulty_crops("abc", z_h) == ["a", "b", "c"]  # a loss of its own, such as LPIPS: any of them
+    z_h[1, 0, 0, 0] = float("nan")
+    assert faulty_crops("abc", z_h) == ["b"]
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,8 @@ def _is_running(pid):
         return False
 
 
-def test_several_devices_are_started_through_accelerate():
-    command = training_command(Path("c.yaml"), LaunchConfig(num_processes=2, cpu=True))
-    assert command[1:4] == ["-m", "accelerate.commands.launch", "--cpu"]
+def test_several_gpus_are_started_through_accelerate():
+    command = training_command(Path("c.yaml"), LaunchConfig(num_processes=2))
+    assert command[1:4] == ["-m", "accelerate.commands.launch", "--multi_gpu"]
     assert command[-3:] == ["-m", "model.train", "c.yaml"]
     assert training_command(Path("c.yaml"), LaunchConfig())[1:] == ["-m", "model.train", "c.yaml"]

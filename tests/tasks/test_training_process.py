@@ -74,7 +74,8 @@ def test_it_does_not_outlive_the_flow_that_started_it(tmp_path):
     """A killed worker must not leave a training behind that a second one would disturb."""
     child = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(300)"
     parent = (
-        "import sys; from pathlib import Path; from tasks.training_process import run_training\n"
+        "import signal, sys; from pathlib import Path; from tasks.training_process import run_training\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # which a suite in the background ignores\n"
         "run_training([sys.executable, '-c', sys.argv[1], sys.argv[2] + '/pid'], Path(sys.argv[2]), 1, (), print)"
     )
     for end in (signal.SIGKILL, signal.SIGINT):

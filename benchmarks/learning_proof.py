@@ -74,8 +74,8 @@ STAGES = {
     },
 }
 """Two trainings, the second started from the first's weights. Cheap updates first: the small U-Net must learn to pass a
-latent through precisely, since eq. 2 multiplies its errors by 14.6; SD's knows that. Then eq. 4 whole. Ranks and
-learning rates are larger than the paper's, since the networks are smaller and learn from less."""
+latent through precisely, since eq. 2 multiplies its errors (`small_base.BETA_END`); SD's knows that. Then eq. 4 whole.
+Ranks and learning rates are larger than the paper's, since the networks are smaller and learn from less."""
 
 RANK, PROCESSES = 32, 2
 FULL_REFERENCE = ("psnr", "ssim", "lpips", "dists")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
+from model.exit_codes import is_out_of_memory
 from model.weights import WeightsUnavailableError, answers
 from storage.digest import sha256_of_file
 
@@ -46,9 +47,9 @@ def load_base(base: str, dtype: torch.dtype = torch.float32) -> Base:
     try:
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, local_files_only=True)
         vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, local_files_only=True)
-    except MemoryError:
-        raise
     except Exception as error:  # safetensors, diffusers and torch each raise kinds of their own
+        if is_out_of_memory(error):
+            raise
         detail = " ".join(str(error).split())[:300]
         raise WeightsUnavailableError(f"base {base} cannot be opened ({detail}): fetch it again") from error
     return Base(unet.requires_grad_(False).eval(), vae.requires_grad_(False).eval(), alphas_cumprod)

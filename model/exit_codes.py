@@ -47,12 +47,17 @@ def exit_code(error: Exception) -> ExitCode:
     kinds: list[tuple[type[Exception], ExitCode]] = [
         (NonFiniteLossError, ExitCode.NON_FINITE_LOSS),
         (WeightsUnavailableError, ExitCode.WEIGHTS_MISSING),
-        (MemoryError, ExitCode.OUT_OF_MEMORY),
         (ValueError, ExitCode.BAD_INPUT),
         (FileNotFoundError, ExitCode.BAD_INPUT),
         (OSError, ExitCode.FILE_SYSTEM),
     ]
-    # torch names the memory of GPUs and CPUs in two ways, in subclasses of RuntimeError or not.
-    if isinstance(error, RuntimeError) and any(p in str(error) for p in ("out of memory", "can't allocate memory")):
+    if is_out_of_memory(error):
         return ExitCode.OUT_OF_MEMORY
     return next((code for kind, code in kinds if isinstance(error, kind)), ExitCode.CRASH)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was wanting, of a GPU or of the machine."""
+    # torch names the two in two ways, in subclasses of RuntimeError or not.
+    names_it = any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and names_it)

@@ -145,7 +145,7 @@ class Training:
 
 
 def faulty_crops(crop_ids: Sequence[str], z_h: torch.Tensor) -> list[str]:
-    """Which crops made a loss that is not finite: those of latents that are not, or any of them where all are."""
+    """Which crops made a loss that is not finite: those of latents that are not, or else all of them."""
     is_faulty = ~torch.isfinite(z_h.detach()).flatten(1).all(dim=1)
     return [crop_id for crop_id, faulty in zip(crop_ids, is_faulty.tolist(), strict=True) if faulty] or list(crop_ids)
 

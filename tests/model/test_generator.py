@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from model.adapters import GENERATOR, REGULARIZER, lora_layers, lora_parameters
 from model.base import base_folder, load_base
+from model.exit_codes import ExitCode, exit_code
 from model.generator import T_L, build_generator
 from model.network_config import VAE_TARGETS, AdapterConfig, NetworkConfig, NullPromptConfig
 from model.regularizer import Regularizer
@@ -174,6 +175,19 @@ def test_another_architecture_is_told_in_one_sentence(tiny_base, tmp_path, part,
     changed_config(folder, part, **values)
     with pytest.raises(ValueError, match=sentence):
         load_base(str(folder))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_want_of_memory_while_a_base_is_opened_is_not_blamed_on_its_files(tiny_base, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(UNet2DConditionModel, "from_pretrained", refuse)
+    with pytest.raises(type(error)) as raised:
+        load_base(str(tiny_base))
+    assert exit_code(raised.value) == ExitCode.OUT_OF_MEMORY
 
 
 def test_a_base_that_is_missing_cut_or_far_away_is_told_in_one_sentence(tiny_base, tmp_path, monkeypatch):

@@ -186,7 +186,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(config, capsys):
 
 def test_only_the_crops_at_fault_are_named():
     z_h = torch.zeros(3, 4, 2, 2)
-    assert faulty_crops("abc", z_h) == ["a", "b", "c"]  # a loss of its own, such as LPIPS: any of them
+    assert faulty_crops("abc", z_h) == ["a", "b", "c"]  # such as LPIPS alone: it may be any of them
     z_h[1, 0, 0, 0] = float("nan")
     assert faulty_crops("abc", z_h) == ["b"]
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import yaml
 from diffusers import AutoencoderKL
-from proof_crops import HERE, curate, read_crops, require_no_leak, write_annotations
+from proof_crops import ANNOTATIONS, HERE, curate, read_crops, require_no_leak, write_annotations
 from small_base import make_base
 
 from model.degradation import DegradationConfig, degrade, draw_recipe
@@ -89,6 +89,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/learning-proof"))
     arguments = parser.parse_args()
     data, out = arguments.data.resolve(), arguments.out.resolve()
+    if not (data / ANNOTATIONS).is_file():
+        parser.error(f"{data} has no {ANNOTATIONS}")
     out.mkdir(parents=True, exist_ok=True)
     files = write_annotations(data, out)
     learn, test = (curate(name, data, files[name], out) for name in ("learn", "test"))

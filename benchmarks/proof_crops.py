@@ -21,6 +21,7 @@ from tasks.pictures import decoded
 
 SIDE_PX = 128
 TILES_PX = (480, 320, 224)
+ANNOTATIONS = Path("coco_mini/annotations/instances_val2017.json")
 HERE = Path(__file__).parent
 
 
@@ -30,7 +31,7 @@ def write_annotations(data: Path, out: Path) -> dict[str, Path]:
     The people are those of at least SIDE_PX in COCO's val2017. For learning they are far too few, so every other photo
     is covered with squares, announced as people since the crop stage cuts nothing else.
     """
-    val = json.loads((data / "coco_mini/annotations/instances_val2017.json").read_text())
+    val = json.loads((data / ANNOTATIONS).read_text())
     people = [a for a in val["annotations"] if a["category_id"] == 1 and not a["iscrowd"]]
     people = [a for a in people if max(a["bbox"][2:]) >= SIDE_PX]
     held_out = {a["image_id"] for a in people}

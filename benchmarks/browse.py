@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dashboards.crop_records import browsed_run
-from dashboards.crops_dataset import update_crops
-from dashboards.fiftyone_app import open_fiftyone
-from storage.books import RunBooks
+from dashboards.fiftyone.app import open_fiftyone
+from dashboards.fiftyone.crop_records import browsed_run
+from dashboards.fiftyone.crops_dataset import update_crops
+from storage.run_record import RunBooks
 from storage.store import Store
-from tasks.select import select
-from tasks.verdicts import SelectConfig
+from tasks.select.select import select
+from tasks.select.verdicts import SelectConfig
 from tests.fake_shards import LOWER_IS_BETTER, crop_row, random_hashes, write_shard
 
 CROPS_PER_SHARD = 1_000

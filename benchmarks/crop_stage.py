@@ -92,8 +92,8 @@ def measure(command: list[str]) -> dict[str, float]:
 
 def crop(ingested: str, out: str, num_workers: int) -> None:
     """The crop stage alone, as the flow runs it; called in a process of its own."""
+    from flows.execution.processes import run_jobs
     from flows.pipeline import plan_crop
-    from flows.workers import run_jobs
 
     store, source, shards = read_ingested(Path(ingested))
     planned = plan_crop(type(store)(out), source, shards, crop_config(), photo_config())
@@ -101,20 +101,20 @@ def crop(ingested: str, out: str, num_workers: int) -> None:
 
 
 def crop_config():
-    from tasks.choose import CropConfig
+    from tasks.crop.filters import CropConfig
 
     return CropConfig(**LIMITS)
 
 
 def photo_config():
-    from tasks.photo import PhotoConfig
+    from tasks.images.photo import PhotoConfig
 
     return PhotoConfig(pixel_formats=("rgb8", "grey8"))
 
 
 def read_ingested(folder: Path):
     from storage.store import Store
-    from tasks.ingest import ingested_shards
+    from tasks.ingest.ingest import ingested_shards
     from tasks.sources.coco import CocoSource
 
     source = CocoSource(name="bench", photos=folder / "photos", annotations=folder / "annotations.json")
@@ -124,8 +124,8 @@ def read_ingested(folder: Path):
 
 def work_list(folder: Path) -> tuple[int, int]:
     """Ingest the photos, and write which squares the crop stage will cut, for the two scripts."""
-    from tasks.choose import Candidate, choose_squares
-    from tasks.ingest import ingest_source
+    from tasks.crop.filters import Candidate, choose_squares
+    from tasks.ingest.ingest import ingest_source
 
     store, source, _ = read_ingested(folder)
     work = []

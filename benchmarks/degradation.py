@@ -30,7 +30,7 @@ def sheet(crops: list[np.ndarray], lqs: list[np.ndarray], per_row: int = 4) -> n
 
 
 def main() -> None:
-    from model.degradation import degrade, draw_recipe, training
+    from model.data.degradation import degrade, draw_recipe, training
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)

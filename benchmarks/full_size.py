@@ -21,14 +21,14 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from model.base import Base
-from model.generator import T_L, Generator
-from model.hfie import Hfie, ImageEncoder
-from model.network_config import HfieConfig, NetworkConfig
-from model.regularizer import Regularizer
+from model.network.base import Base
+from model.network.generator import T_L, Generator
+from model.network.hfie import Hfie, ImageEncoder
+from model.network.network_config import HfieConfig, NetworkConfig
 from model.tiny_base import schedule
-from model.train_config import TrainConfig
-from model.update import Training
+from model.training.regularizer import Regularizer
+from model.training.train_config import TrainConfig
+from model.training.train_step import Training
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MEASUREMENTS = ("counts", "restore-fp32", "bare-fp32", "restore-bf16", "bare-bf16", "train-fp32", "train-bf16")

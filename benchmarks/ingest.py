@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from storage.store import Store
-from tasks.ingest import ingest_source
+from tasks.ingest.ingest import ingest_source
 from tasks.sources.base import Source
 from tasks.sources.crowdhuman import CrowdHumanSource
 from tasks.sources.objects365 import Objects365Source

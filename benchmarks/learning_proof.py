@@ -26,14 +26,14 @@ from diffusers import AutoencoderKL
 from proof_crops import ANNOTATIONS, HERE, curate, read_crops, require_no_leak, write_annotations
 from small_base import make_base
 
-from model.degradation import DegradationConfig, degrade, draw_recipe
-from model.network_config import VAE_TARGETS
-from model.restore import RestoreConfig, Restorer
+from model.data.degradation import DegradationConfig, degrade, draw_recipe
+from model.network.network_config import VAE_TARGETS
+from model.restoration.restore import RestoreConfig, Restorer
 from storage.snapshot import Snapshot
-from tasks.bootstrap import bootstrap_interval
-from tasks.iqa import lower_is_better, measure
-from tasks.iqa_reference import measure_pairs
-from tasks.training_process import LaunchConfig, training_command
+from tasks.metrics.bootstrap import bootstrap_interval
+from tasks.metrics.iqa import lower_is_better, measure
+from tasks.metrics.iqa_reference import measure_pairs
+from tasks.training.process import LaunchConfig, training_command
 
 DEGRADATION = {
     "downscale": 1,

@@ -16,8 +16,8 @@ from flows.config import CurateConfig
 from flows.pipeline import already_curated
 from storage.config_file import load_config
 from storage.snapshot import Snapshot
-from tasks.audit import audit
-from tasks.pictures import decoded
+from tasks.images.pictures import decoded
+from tasks.publish.audit import audit
 
 SIDE_PX = 128
 TILES_PX = (480, 320, 224)

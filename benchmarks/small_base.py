@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import nn
 
-from model.losses import load_lpips
+from model.training.losses import load_lpips
 
 SEED = 0
 VAE_STEPS, VAE_BATCH = 6000, 8

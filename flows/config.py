@@ -5,15 +5,15 @@ from typing import Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from flows.ray_workers import ClusterConfig
+from flows.execution.ray_cluster import ClusterConfig
 from storage.frozen import Frozen
-from tasks.choose import CropConfig, Share
-from tasks.person_detector import DetectConfig
-from tasks.photo import PhotoConfig
-from tasks.publish import PublishConfig
-from tasks.score import ScoreConfig
+from tasks.crop.filters import CropConfig, Share
+from tasks.detect.person_detector import DetectConfig
+from tasks.images.photo import PhotoConfig
+from tasks.publish.publish import PublishConfig
+from tasks.score.score import ScoreConfig
+from tasks.select.verdicts import SelectConfig
 from tasks.sources import AnySource
-from tasks.verdicts import SelectConfig
 
 
 class CropsConfig(Frozen):

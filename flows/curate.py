@@ -14,12 +14,12 @@ from rich.console import Console
 
 from flows.artifacts import stage_progress
 from flows.config import CurateConfig
-from flows.keepsakes import leave_funnel, leave_pictures
+from flows.curate_artifacts import leave_funnel, leave_pictures
+from flows.execution.processes import run_jobs
+from flows.execution.progress import progress_bar
+from flows.execution.ray_cluster import run_jobs_on_ray
+from flows.execution.root_lock import root_lock
 from flows.pipeline import Curated, Step, curate_with
-from flows.progress import progress_bar
-from flows.ray_workers import run_jobs_on_ray
-from flows.root_lock import root_lock
-from flows.workers import run_jobs
 from storage.snapshot import Snapshot
 from storage.store import Store
 

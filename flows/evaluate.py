@@ -10,9 +10,9 @@ from storage.evaluation import Evaluation
 from storage.frozen import Frozen
 from storage.registry import Registry
 from storage.store import Store
-from tasks.evaluate import EvaluateConfig
-from tasks.growth import newest_snapshot
-from tasks.persona_val import ValConfig
+from tasks.benchmark.persona_val import ValConfig
+from tasks.evaluate.evaluate import EvaluateConfig
+from tasks.training.new_data import newest_snapshot
 
 
 class EvaluateJob(Frozen):

@@ -16,11 +16,11 @@ from storage.evaluation import Comparison, Evaluation
 from storage.frozen import Frozen
 from storage.snapshot import Snapshot, published_at
 from storage.store import Store
-from tasks.compare import compare
-from tasks.contenders import Contender, low_quality, model, restored_folder
-from tasks.evaluate import EXAMPLES_FILE, EvaluateConfig, evaluate
-from tasks.persona_val import ValConfig, build_val
-from tasks.published import PAPER, TABLE_2
+from tasks.benchmark.persona_val import ValConfig, build_val
+from tasks.evaluate.candidates import Contender, low_quality, model, restored_folder
+from tasks.evaluate.compare import compare
+from tasks.evaluate.evaluate import EXAMPLES_FILE, EvaluateConfig, evaluate
+from tasks.evaluate.published import PAPER, TABLE_2
 
 TABLE = "table.md"
 SOURCE = f"table 2 of {PAPER} (* retrained on PERSONA)"
@@ -82,7 +82,7 @@ def judge_folder(
     strict: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Judge PNGs that any other program made of the benchmark's LQ pictures; see `tasks.contenders.restored_folder`."""
+    """Judge PNGs that any other program made of the benchmark's LQ pictures; see `restored_folder`."""
     published = benchmark_at(benchmark)
     crop_ids = [
         crop_id

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.books import Books
 from flows.config import CropsConfig, CurateConfig
-from flows.workers import Job
+from flows.execution.processes import Job
+from flows.execution.run_record import Books
 from storage.code_version import code_version
 from storage.digest import canonical_json, sha256_of_file
 from storage.report import StageReport
@@ -19,19 +19,19 @@ from storage.reviews import standing_verdicts
 from storage.shard import Shard
 from storage.snapshot import Snapshot
 from storage.store import Store
-from tasks.choose import CropConfig
-from tasks.crop import crop_key, crop_shard
-from tasks.detect import detect_key, detect_shard
-from tasks.ingest import ingest_source, ingested_shards
-from tasks.iqa import check_metric, lower_is_better
-from tasks.person_detector import check_weights
-from tasks.photo import PhotoConfig
-from tasks.publish import commit_snapshot, plan_snapshot, write_part
-from tasks.score import score_key, score_shard
-from tasks.scored_crops import ScoredShard
-from tasks.select import select, selected_shards
+from tasks.crop.crop import crop_key, crop_shard
+from tasks.crop.filters import CropConfig
+from tasks.detect.detect import detect_key, detect_shard
+from tasks.detect.person_detector import check_weights
+from tasks.images.failed_files import any_changed
+from tasks.images.photo import PhotoConfig
+from tasks.ingest.ingest import ingest_source, ingested_shards
+from tasks.metrics.iqa import check_metric, lower_is_better
+from tasks.publish.publish import commit_snapshot, plan_snapshot, write_part
+from tasks.score.score import score_key, score_shard
+from tasks.select.scored_crops import ScoredShard
+from tasks.select.select import select, selected_shards
 from tasks.sources.base import Source
-from tasks.unread_files import any_changed
 
 THREADS = 1
 """CPU threads of a network in a worker process: there are as many processes as cores."""

@@ -3,9 +3,9 @@
 import getpass
 from dataclasses import dataclass
 
-from dashboards.fiftyone_app import open_fiftyone
-from dashboards.media_cache import cache_folder
-from dashboards.pull_reviews import datasets_of, note_as_pulled, pending_reviews
+from dashboards.fiftyone.app import open_fiftyone
+from dashboards.fiftyone.media_cache import cache_folder
+from dashboards.fiftyone.pull_reviews import datasets_of, note_as_pulled, pending_reviews
 from storage.config_file import ConfigError
 from storage.reviews import Review, add_reviews
 from storage.store import Store

@@ -14,9 +14,9 @@ from flows.retraining import Outcome, RetrainConfig, Steps, retrain_with
 from flows.train import train
 from storage.evaluation import Comparison, Evaluation
 from storage.store import Store
-from tasks.evaluate import EvaluateConfig
-from tasks.persona_val import ValConfig
-from tasks.train import TrainingPlan
+from tasks.benchmark.persona_val import ValConfig
+from tasks.evaluate.evaluate import EvaluateConfig
+from tasks.training.train import TrainingPlan
 
 
 def _run_name() -> str:

@@ -20,12 +20,12 @@ from storage.frozen import Frozen
 from storage.registry import Registry
 from storage.snapshot import Snapshot
 from storage.store import Store
-from tasks.choose import Share
-from tasks.evaluate import EvaluateConfig
-from tasks.growth import Growth, growth, newest_snapshot
-from tasks.persona_val import ValConfig
-from tasks.promotion import LQ, BenchmarkRole, Judged, PromotionConfig, decide
-from tasks.train import TrainingPlan, TrainJob, plan_training
+from tasks.benchmark.persona_val import ValConfig
+from tasks.crop.filters import Share
+from tasks.evaluate.evaluate import EvaluateConfig
+from tasks.training.new_data import Growth, growth, newest_snapshot
+from tasks.training.promotion import LQ, BenchmarkRole, Judged, PromotionConfig, decide
+from tasks.training.train import TrainingPlan, TrainJob, plan_training
 
 
 class RetrainConfig(Frozen):

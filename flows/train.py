@@ -9,11 +9,11 @@ from prefect.concurrency.sync import concurrency
 from prefect.logging import get_run_logger
 
 from flows.artifacts import table_artifact
-from flows.root_lock import folder_lock
+from flows.execution.root_lock import folder_lock
 from storage.snapshot import Snapshot
 from storage.store import Store
-from tasks.growth import newest_snapshot
-from tasks.train import TrainJob, plan_training, train_version
+from tasks.training.new_data import newest_snapshot
+from tasks.training.train import TrainJob, plan_training, train_version
 
 GPU = "gpu"
 """Prefect's global concurrency limit: as many slots as the machine has GPUs."""

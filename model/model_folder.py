@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from model.generator import Generator, build_generator
-from model.network_config import NetworkConfig
-from model.run_folder import ABOUT
-from model.weights import Device, resolve_device
+from model.network.generator import Generator, build_generator
+from model.network.network_config import NetworkConfig
+from model.network.weights import Device, resolve_device
+from model.training.run_folder import ABOUT
 from storage.code_version import code_version
 from storage.digest import sha256_of_file
 from storage.frozen import Frozen

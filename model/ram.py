@@ -16,9 +16,9 @@ from pickle import UnpicklingError
 import torch
 from safetensors.torch import save_file
 
-from model.hfie import ImageEncoder
-from model.network_config import SwinConfig
-from model.weights import WeightsUnavailableError
+from model.network.hfie import ImageEncoder
+from model.network.network_config import SwinConfig
+from model.network.weights import WeightsUnavailableError
 from storage.store import PART
 
 Tensors = dict[str, torch.Tensor]

@@ -1,8 +1,8 @@
 """Train OSDHuman: `python -m model.train CONFIG.yaml [--set key=value]... [--resume]`.
 
 On several GPUs: `accelerate launch -m model.train CONFIG.yaml ...`. On a CPU, where accelerate starts one process only:
-`torchrun --standalone --nproc_per_node N -m model.train CONFIG.yaml ...`. Exit codes: `model/exit_codes.py`; what is
-written where: `model/run_folder.py`. torch is imported only once there is something to do.
+`torchrun --standalone --nproc_per_node N -m model.train CONFIG.yaml ...`. Exit codes: `model/training/exit_codes.py`;
+what is written where: `model/training/run_folder.py`. torch is imported only once there is something to do.
 """
 
 import argparse
@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from model.exit_codes import ExitCode, exit_code
-from model.run_folder import ABOUT, checkpoints, last_losses, read_result, result_of, write_result
-from model.train_config import TrainConfig
+from model.training.exit_codes import ExitCode, exit_code
+from model.training.run_folder import ABOUT, checkpoints, last_losses, read_result, result_of, write_result
+from model.training.train_config import TrainConfig
 from storage.config_file import ConfigError, load_config
 from storage.digest import sha256_of_file
 from storage.snapshot import load_manifest
@@ -62,7 +62,7 @@ def train(config: TrainConfig, go_on: bool) -> None:
     if is_complete(config, fingerprint, go_on):
         print(f"{config.output} is complete", flush=True)
         return
-    from model.training_run import open_run
+    from model.training.train_loop import open_run
 
     open_run(config, snapshot, fingerprint).work()
 

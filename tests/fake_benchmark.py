@@ -8,10 +8,10 @@ import numpy as np
 
 from storage.snapshot import Snapshot
 from storage.store import Store
-from tasks.perceptual_hash import perceptual_hash
-from tasks.publish import PublishConfig, plan_snapshot, publish
-from tasks.select import select
-from tasks.verdicts import SelectConfig
+from tasks.images.perceptual_hash import perceptual_hash
+from tasks.publish.publish import PublishConfig, plan_snapshot, publish
+from tasks.select.select import select
+from tasks.select.verdicts import SelectConfig
 from tests.fake_shards import crop_row, write_shard
 
 

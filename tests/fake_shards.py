@@ -15,7 +15,7 @@ from storage.report import Tally
 from storage.schema import CROPS, REJECTS, SCORES
 from storage.shard import Shard, ShardWriter
 from storage.store import Store
-from tasks.scored_crops import ScoredShard
+from tasks.select.scored_crops import ScoredShard
 
 LOWER_IS_BETTER = {"clipiqa": False, "niqe": True}
 

@@ -20,14 +20,14 @@ from pydantic import FilePath
 
 from storage.reasons import Reason
 from storage.schema import BOXES, PHOTOS
-from tasks.photo import read_file
-from tasks.photo_header import HeaderTooShortError, NotAnImageError, read_header
-from tasks.scratch_database import scratch_database
+from tasks.images.failed_files import file_signature
+from tasks.images.photo import read_file
+from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, read_header
 from tasks.sources.base import Source
 from tasks.sources.csv_stream import ROW, csv_batches
 from tasks.sources.nested_labels import owners
 from tasks.sources.records import MAX_SIDE_PX, Records, Unread, batch_of_columns, bbox_array, leads_outside
-from tasks.unread_files import file_signature
+from tasks.sources.scratch_database import scratch_database
 
 PERSON_CLASSES = ("Woman", "Man", "Girl", "Boy", "Person", "Human body")
 """Names of the classes that are people, the most special ones first."""

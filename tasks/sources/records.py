@@ -149,7 +149,7 @@ def leads_outside(path: str) -> bool:
     """Whether a path leaves its folder by its letters alone: absolute, with `..` or a NUL, or empty.
 
     Backslashes count as separators, so that what is refused does not depend on the operating system. Symbolic links
-    are not looked at here; `tasks.photo` resolves them whenever it opens a photo.
+    are not looked at here; `tasks.images.photo` resolves them whenever it opens a photo.
     """
     if "\0" in path:
         return True

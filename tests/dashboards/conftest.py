@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from flows.config import CurateConfig
+from flows.execution.processes import run_jobs
 from flows.pipeline import curate_with
-from flows.workers import run_jobs
 
 
 def free_port() -> int:

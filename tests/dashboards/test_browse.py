@@ -9,8 +9,8 @@ from pathlib import Path
 import pymongo
 import pytest
 
-from storage.books import read_books
 from storage.reviews import Review, add_reviews, latest_reviews, review_history, standing_verdicts
+from storage.run_record import read_books
 from storage.shard import Shard
 from storage.store import Store
 from tests.dashboards.conftest import persona

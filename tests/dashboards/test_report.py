@@ -11,22 +11,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dashboards.report import Published, report
-from dashboards.report_charts import distribution_chart, reasons_chart
-from dashboards.report_data import CropNumbers, read_run
-from flows.books import Books
-from flows.report import report_of, report_of_run
-from storage.books import read_books
+from dashboards.report.charts import distribution_chart, reasons_chart
+from dashboards.report.data import CropNumbers, read_run
+from dashboards.report.report import Published, report
+from flows.dashboard_data.report import report_of, report_of_run
+from flows.execution.run_record import Books
 from storage.config_file import ConfigError
 from storage.reasons import Reason
 from storage.report import ItemCounts, StageReport
+from storage.run_record import read_books
 from storage.schema import CROPS, REJECTS, SCORES
 from storage.shard import Shard, ShardWriter
 from storage.store import Store
-from tasks.publish import PublishConfig, plan_snapshot, publish
-from tasks.scored_crops import ScoredShard
-from tasks.select import select
-from tasks.verdicts import SelectConfig
+from tasks.publish.publish import PublishConfig, plan_snapshot, publish
+from tasks.select.scored_crops import ScoredShard
+from tasks.select.select import select
+from tasks.select.verdicts import SelectConfig
 from tests.fake_shards import LOWER_IS_BETTER, crop_row, flipped, two_sources, write_shard
 
 ROOT = Path(__file__).parent.parent.parent
@@ -227,11 +227,11 @@ def large(store, num, per_shard=10_000):
 
 MEASURE = """
 import resource, sys
-from dashboards.report import report
-from dashboards.report_data import CropNumbers
-import dashboards.report_data as data
-from flows.report import PUBLISHED
-from storage.books import read_books
+from dashboards.report.report import report
+from dashboards.report.data import CropNumbers
+import dashboards.report.data as data
+from flows.dashboard_data.report import PUBLISHED
+from storage.run_record import read_books
 from storage.store import Store
 store = Store(sys.argv[1])
 data.crop_tiles = data.duplicate_pairs = lambda *_: []  # these crops have no pictures

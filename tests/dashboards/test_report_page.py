@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from flows.demo import demo_config
+from flows.cli.demo import demo_config
+from flows.dashboard_data.report import report_of
 from flows.pipeline import curate_with
-from flows.report import report_of
 
 READY = "document.querySelectorAll('.main-svg').length >= document.querySelectorAll('.chart').length"
 

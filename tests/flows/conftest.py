@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from flows.cli import QUIET
+from flows.cli.__main__ import QUIET
 from tests.flows.prefect_run import persona
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-import tasks.train
+import tasks.training.train
 from flows.retraining import Outcome, RetrainConfig, Steps, due, retrain_with
 from storage.config_file import validated
 from storage.evaluation import BenchmarkName, Comparison, Difference, Evaluation, MetricResult

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
+from flows.cli.__main__ import main
 from flows.config import CurateConfig
 from storage.config_file import ConfigError, load_config
 

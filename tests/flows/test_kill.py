@@ -21,8 +21,8 @@ import sys
 from pathlib import Path
 from flows.config import CurateConfig
 from flows.pipeline import curate_with
-from flows.root_lock import root_lock
-from flows.workers import run_jobs
+from flows.execution.root_lock import root_lock
+from flows.execution.processes import run_jobs
 from storage.config_file import load_config
 from storage.store import Store
 

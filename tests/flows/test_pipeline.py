@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from flows.books import TooManyFailuresError
 from flows.config import CurateConfig
+from flows.execution.processes import Job, WorkerKilledError, run_jobs
+from flows.execution.root_lock import RootInUseError, root_lock
+from flows.execution.run_record import TooManyFailuresError
 from flows.pipeline import already_curated, curate_with
-from flows.root_lock import RootInUseError, root_lock
-from flows.workers import Job, WorkerKilledError, run_jobs
 from storage.config_file import validated
 from storage.reasons import Reason
 from storage.store import Store

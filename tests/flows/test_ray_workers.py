@@ -15,10 +15,10 @@ RUN = """
 import sys
 import ray
 from pathlib import Path
-from flows.demo import demo_config
+from flows.cli.demo import demo_config
 from flows.pipeline import curate_with
-from flows.ray_workers import ClusterConfig, run_jobs_on_ray
-from flows.workers import run_jobs
+from flows.execution.ray_cluster import ClusterConfig, run_jobs_on_ray
+from flows.execution.processes import run_jobs
 
 if __name__ == "__main__":
     config = demo_config(Path("root"))

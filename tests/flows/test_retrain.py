@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
+from flows.cli.__main__ import main
 from flows.retraining import Outcome, due, retrain_with
 from storage.registry import Registry
 from storage.store import Store

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.generator import build_generator
 from model.model_folder import About, save_model
-from model.network_config import HfieConfig, NetworkConfig, SwinConfig
+from model.network.generator import build_generator
+from model.network.network_config import HfieConfig, NetworkConfig, SwinConfig
 from model.tiny_base import make_tiny_base
 
 TINY_SWIN = SwinConfig(

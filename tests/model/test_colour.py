@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.colour import corrected, low_frequencies
+from model.restoration.colour import corrected, low_frequencies
 
 
 @pytest.fixture

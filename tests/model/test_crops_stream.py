@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from model.crop_order import GROUPS_PER_WINDOW, crop_order
-from model.crops_stream import train_loader, training_crop
-from model.degradation import degrade, draw_recipe, training
-from model.item_rng import item_rng
+from model.data.degradation import degrade, draw_recipe, training
+from model.data.item_rng import item_rng
+from model.data.loader import train_loader, training_crop
+from model.data.order import GROUPS_PER_WINDOW, crop_order
 from storage.digest import sha256_of_file
 from storage.schema import IMAGE, with_image_feature
 from storage.shard import TableWriter
@@ -104,7 +104,7 @@ def test_a_resumed_stream_goes_on_as_the_uninterrupted_one(toy, start_step):
 def test_resuming_reads_no_earlier_picture(toy, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "model.crops_stream.training_crop", lambda *a, **k: (read.append(a[0]), training_crop(*a, **k))[1]
+        "model.data.loader.training_crop", lambda *a, **k: (read.append(a[0]), training_crop(*a, **k))[1]
     )
     later = batches(toy[0], 1, start_step=3)
     assert read == later[0]["crop_id"]

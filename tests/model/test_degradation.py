@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import integrate, stats
 
-from model.degradation import (
+from model.data.degradation import (
     KERNEL_SIZES_PX,
     KERNELS,
     RESIZE_MODES,
@@ -28,7 +28,7 @@ from model.degradation import (
     draw_recipe,
     training,
 )
-from model.degradation_kernels import GaussianKernel, SincKernel, kernel_weights
+from model.data.kernels import GaussianKernel, SincKernel, kernel_weights
 
 NUM_RECIPES = 4000
 
@@ -243,7 +243,7 @@ def test_lq_is_worse_but_of_the_same_scene(shared_data):
 # Run in a process of its own, on whatever CPU the variables pretend to have.
 DIGEST = """
 import hashlib, sys, cv2
-from model.degradation import degrade, draw_recipe, training
+from model.data.degradation import degrade, draw_recipe, training
 cv2.setNumThreads(int(sys.argv[2]))
 picture = cv2.imread(sys.argv[1])
 digest = hashlib.sha256(b"".join(degrade(picture, draw_recipe(str(i), 0, 0, training())).tobytes() for i in range(24)))

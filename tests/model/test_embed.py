@@ -5,10 +5,10 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from model.embed import picture_embedder
-from model.generator import build_generator
-from model.hfie import load_encoder
 from model.model_folder import About, save_model
+from model.network.embed import picture_embedder
+from model.network.generator import build_generator
+from model.network.hfie import load_encoder
 
 
 def test_embeddings_are_what_the_prompt_is_made_of(tiny_network, tmp_path):

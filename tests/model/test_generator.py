@@ -9,13 +9,13 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from peft import LoraConfig
 from safetensors.torch import save_file
 
-from model.adapters import GENERATOR, REGULARIZER, lora_layers, lora_parameters
-from model.base import base_folder, load_base
-from model.exit_codes import ExitCode, exit_code
-from model.generator import T_L, build_generator
-from model.network_config import VAE_TARGETS, AdapterConfig, NetworkConfig, NullPromptConfig
-from model.regularizer import Regularizer
-from model.weights import WeightsUnavailableError
+from model.network.adapters import GENERATOR, REGULARIZER, lora_layers, lora_parameters
+from model.network.base import base_folder, load_base
+from model.network.generator import T_L, build_generator
+from model.network.network_config import VAE_TARGETS, AdapterConfig, NetworkConfig, NullPromptConfig
+from model.network.weights import WeightsUnavailableError
+from model.training.exit_codes import ExitCode, exit_code
+from model.training.regularizer import Regularizer
 
 SD21_UNET = dict(
     sample_size=64,

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from model.hfie import Hfie, ImageEncoder, encoder_hash, load_encoder, load_null_prompt
-from model.network_config import HfieConfig, NullPromptConfig, SwinConfig
+from model.network.hfie import Hfie, ImageEncoder, encoder_hash, load_encoder, load_null_prompt
+from model.network.network_config import HfieConfig, NullPromptConfig, SwinConfig
+from model.network.weights import WeightsUnavailableError
 from model.ram import convert, encoder_tensors
-from model.weights import WeightsUnavailableError
 from tests.model.conftest import TINY_SWIN
 
 # Two blocks in the first stage, so that windows are shifted there too.

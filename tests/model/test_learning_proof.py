@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from benchmarks import small_base
-from model.base import load_base
+from model.network.base import load_base
 
 
 def test_a_cut_training_of_the_base_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):

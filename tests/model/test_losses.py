@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from model.generator import build_generator
-from model.losses import draw, generator_loss, load_lpips
-from model.regularizer import Regularizer
-from model.train_config import LossConfig
-from model.weights import WeightsUnavailableError
+from model.network.generator import build_generator
+from model.network.weights import WeightsUnavailableError
+from model.training.losses import draw, generator_loss, load_lpips
+from model.training.regularizer import Regularizer
+from model.training.train_config import LossConfig
 
 SHAPE = (4, 8, 8)
 CPU = torch.device("cpu")

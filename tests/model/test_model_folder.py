@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from model.generator import build_generator
 from model.model_folder import ABOUT, TENSORS, About, load_model, new_folder, read_about, save_model
-from model.network_config import AdapterConfig
-from model.regularizer import Regularizer
+from model.network.generator import build_generator
+from model.network.network_config import AdapterConfig
 from model.tiny_base import make_tiny_base
+from model.training.regularizer import Regularizer
 
 LQ = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

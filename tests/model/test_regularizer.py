@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from model.adapters import GENERATOR, REGULARIZER, activate, active_adapter, require_active
-from model.generator import build_generator
-from model.losses import draw, generator_loss
-from model.regularizer import Regularizer
-from model.train_config import LossConfig
+from model.network.adapters import GENERATOR, REGULARIZER, activate, active_adapter, require_active
+from model.network.generator import build_generator
+from model.training.losses import draw, generator_loss
+from model.training.regularizer import Regularizer
+from model.training.train_config import LossConfig
 
 WITHOUT_LPIPS = LossConfig(lpips=0)
 

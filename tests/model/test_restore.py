@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model.model_folder import load_model
-from model.restore import RestoreConfig, Restorer
+from model.restoration.restore import RestoreConfig, Restorer
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.cli import main
-from model.picture_files import read_picture
-from model.restore_files import REPORT, find_jobs
+from flows.cli.__main__ import main
+from model.restoration.picture_files import read_picture
+from model.restoration.restore_files import REPORT, find_jobs
 
 RAMP = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
 COLOURS = np.dstack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)])  # RGB

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from model.tiling import tile_starts, tiled
+from model.restoration.tiling import tile_starts, tiled
 
 
 @given(st.integers(1, 80), st.integers(2, 16), st.data())

@@ -13,12 +13,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from model.exit_codes import FINAL, ExitCode
 from model.model_folder import TENSORS, load_model
-from model.run_folder import checkpoint_folder, checkpoints, read_result
 from model.train import main
-from model.update import Training, faulty_crops
-from tasks.training_process import LaunchConfig, TrainingGaveUpError, run_training, training_command
+from model.training.exit_codes import FINAL, ExitCode
+from model.training.run_folder import checkpoint_folder, checkpoints, read_result
+from model.training.train_step import Training, faulty_crops
+from tasks.training.process import LaunchConfig, TrainingGaveUpError, run_training, training_command
 from tests.model.test_crops_stream import write_snapshot
 
 ROOT = Path(__file__).parent.parent.parent

@@ -12,9 +12,9 @@ from storage.schema import REJECTS, SCORES
 from storage.shard import Shard, ShardWriter
 from storage.snapshot import FORMAT_VERSION, FileFacts, Snapshot, list_snapshots, verify_snapshot
 from storage.store import Store
-from tasks.publish import PublishConfig, plan_snapshot, publish
-from tasks.select import select
-from tasks.verdicts import SelectConfig
+from tasks.publish.publish import PublishConfig, plan_snapshot, publish
+from tasks.select.select import select
+from tasks.select.verdicts import SelectConfig
 from tests.fake_shards import LOWER_IS_BETTER, killed_at_rename, two_sources
 
 

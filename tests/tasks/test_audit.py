@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.cli import main
+from flows.cli.__main__ import main
 from storage.snapshot import FOLDER, Snapshot, published_at
 from storage.store import Store
-from tasks.audit import audit
-from tasks.publish import PublishConfig, plan_snapshot, publish
-from tasks.select import select
-from tasks.verdicts import SelectConfig
+from tasks.publish.audit import audit
+from tasks.publish.publish import PublishConfig, plan_snapshot, publish
+from tasks.select.select import select
+from tasks.select.verdicts import SelectConfig
 from tests.fake_benchmark import picture_row, square
 from tests.fake_shards import write_shard
 

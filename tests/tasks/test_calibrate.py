@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from storage.store import Store
-from tasks.calibrate import TOP_SHARE, calibrate, calibration_rows, proposal_lines
-from tasks.select import select
-from tasks.verdicts import SelectConfig
+from tasks.select.calibrate import TOP_SHARE, calibrate, calibration_rows, proposal_lines
+from tasks.select.select import select
+from tasks.select.verdicts import SelectConfig
 from tests.fake_shards import LOWER_IS_BETTER, crop_row, random_hashes, write_shard
 
 

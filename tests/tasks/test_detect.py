@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from model.weights import WeightsUnavailableError
+from model.network.weights import WeightsUnavailableError
 from storage.report import Tally
 from storage.schema import PHOTOS
 from storage.shard import Shard, ShardWriter
 from storage.store import Store
-from tasks.detect import detect_key, detect_shard
-from tasks.geometry import iou
-from tasks.person_detector import DetectConfig, check_weights, find_people, open_detector
-from tasks.photo import PhotoConfig
+from tasks.crop.geometry import iou
+from tasks.detect.detect import detect_key, detect_shard
+from tasks.detect.person_detector import DetectConfig, check_weights, find_people, open_detector
+from tasks.images.photo import PhotoConfig
 from tasks.sources.folder import FolderSource
 
 MIN_RECALL = 0.75

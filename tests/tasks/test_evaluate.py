@@ -8,15 +8,15 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from flows.judging import judge_folder, judge_lq, judge_pair, persona_val
-from model.weights import WeightsUnavailableError
+from model.network.weights import WeightsUnavailableError
 from storage.evaluation import list_evaluations
 from storage.snapshot import published_at
-from tasks import iqa_reference
-from tasks.bootstrap import bootstrap_interval
-from tasks.compare import per_image
-from tasks.evaluate import EvaluateConfig
-from tasks.iqa import load_metric, measure, to_tensor, weights_of
-from tasks.iqa_reference import FrechetSums, frechet_distance, inception_features, measure_pairs
+from tasks.evaluate.compare import per_image
+from tasks.evaluate.evaluate import EvaluateConfig
+from tasks.metrics import iqa_reference
+from tasks.metrics.bootstrap import bootstrap_interval
+from tasks.metrics.iqa import load_metric, measure, to_tensor, weights_of
+from tasks.metrics.iqa_reference import FrechetSums, frechet_distance, inception_features, measure_pairs
 from tests.fake_benchmark import snapshot_of, squares
 
 QUICK = EvaluateConfig(metrics=("lpips", "psnr", "ssim"), device="cpu", num_resamples=200)
@@ -212,7 +212,7 @@ def test_a_metric_without_weights_is_unavailable_or_in_strict_mode_an_error(benc
             raise WeightsUnavailableError("weights of metric musiq are not here")
         return weights_of(name)
 
-    monkeypatch.setattr("tasks.evaluate.weights_of", missing)
+    monkeypatch.setattr("tasks.evaluate.evaluate.weights_of", missing)
     config = EvaluateConfig(metrics=("musiq", "psnr"), device="cpu", num_resamples=10)
     evaluation = judge_lq(benchmark, config)
     assert evaluation.metrics["musiq"].unavailable == "weights of metric musiq are not here"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from storage.reasons import Reason
 from storage.schema import FLAGS
-from tasks.choose import Candidate, CropConfig, choose_squares
-from tasks.geometry import clip, crowding, iou, share_inside, square_around
+from tasks.crop.filters import Candidate, CropConfig, choose_squares
+from tasks.crop.geometry import clip, crowding, iou, share_inside, square_around
 
 SIDES = st.integers(1, 3000)
 COORDINATES = st.floats(-5000, 5000, allow_nan=False)

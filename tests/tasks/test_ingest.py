@@ -10,7 +10,7 @@ import pytest
 from storage.reasons import Outcome, Reason
 from storage.schema import BOXES, PHOTOS, REJECTS
 from storage.store import Store
-from tasks.ingest import ingest_key, ingest_source, ingested_shards
+from tasks.ingest.ingest import ingest_key, ingest_source, ingested_shards
 from tasks.sources.coco import CocoSource
 from tasks.sources.folder import FolderSource
 from tasks.sources.open_images import OpenImagesSource

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import near_duplicates
-from tasks.near_duplicates import HashedPictures, components, hamming, iou, neighbours, same_person_pairs
+from tasks.select import near_duplicates
+from tasks.select.near_duplicates import HashedPictures, components, hamming, iou, neighbours, same_person_pairs
 
 
 def brute_force(hashes, limit_bits):

@@ -5,8 +5,8 @@ from pydantic import ValidationError
 from storage.benchmark import benchmark_at, has_hq
 from storage.snapshot import verify_snapshot
 from storage.store import Store
-from tasks.audit import audit
-from tasks.persona_test import SampleConfig, TrainPhotos, build_test, sample
+from tasks.benchmark.persona_test_set import SampleConfig, TrainPhotos, build_test, sample
+from tasks.publish.audit import audit
 from tests.fake_benchmark import picture_row, published, squares
 from tests.fake_shards import write_shard
 

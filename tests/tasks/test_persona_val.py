@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from model.degradation import Recipe, degrade
+from model.data.degradation import Recipe, degrade
 from storage.benchmark import benchmark_at
 from storage.snapshot import published_at, verify_snapshot
-from tasks import persona_val
-from tasks.persona_val import ValConfig, build_val, drawn
+from tasks.benchmark import persona_val
+from tasks.benchmark.persona_val import ValConfig, build_val, drawn
 from tests.fake_benchmark import snapshot_of, squares
 from tests.fake_shards import killed_at_rename
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from storage.reasons import Reason
-from tasks.perceptual_hash import perceptual_hash
-from tasks.photo import PhotoConfig, Unusable, laplacian_variance, load_photo
-from tasks.photo_header import HeaderTooShortError, NotAnImageError, read_header
+from tasks.images.perceptual_hash import perceptual_hash
+from tasks.images.photo import PhotoConfig, Unusable, laplacian_variance, load_photo
+from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, read_header
 
 CONFIG = PhotoConfig()
 EVERYTHING = PhotoConfig(

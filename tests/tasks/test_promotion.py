@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.evaluation import BenchmarkName, Difference, Evaluation, MetricResult
-from tasks.promotion import Guard, Judged, Primary, PromotionConfig, decide
+from tasks.training.promotion import Guard, Judged, Primary, PromotionConfig, decide
 
 LOWER = {"dists": True, "lpips": True, "psnr": False, "musiq": False}
 BENCHMARK = BenchmarkName(id="persona-val-0", digest="d", has_hq=True)

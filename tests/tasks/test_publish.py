@@ -11,10 +11,10 @@ import yaml
 
 from storage.snapshot import list_snapshots, verify_snapshot
 from storage.store import Store
-from tasks import publish as publishing
-from tasks.publish import PublishConfig, commit_snapshot, plan_snapshot, publish, published_schema, write_part
-from tasks.select import select
-from tasks.verdicts import SelectConfig
+from tasks.publish import publish as publishing
+from tasks.publish.publish import PublishConfig, commit_snapshot, plan_snapshot, publish, published_schema, write_part
+from tasks.select.select import select
+from tasks.select.verdicts import SelectConfig
 from tests.fake_shards import LOWER_IS_BETTER, killed_at_rename, png_of, two_sources
 
 NUM_KEPT, NUM_VAL = 20, 5

@@ -6,14 +6,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from model.weights import WeightsUnavailableError
+from model.network.weights import WeightsUnavailableError
 from storage.report import Tally
 from storage.schema import CROPS
 from storage.shard import Shard, ShardWriter
 from storage.store import Store
-from tasks import iqa
-from tasks.iqa import check_metric, lower_is_better, measure
-from tasks.score import ScoreConfig, score_key, score_shard
+from tasks.metrics import iqa
+from tasks.metrics.iqa import check_metric, lower_is_better, measure
+from tasks.score.score import ScoreConfig, score_key, score_shard
 
 CLASSICAL = ("niqe", "brisque", "piqe")
 

@@ -12,9 +12,9 @@ from scipy.stats import zscore
 from storage.digest import digest
 from storage.reasons import Reason
 from storage.store import Store
-from tasks.review_effect import best_limit, review_effect
-from tasks.select import select, selected_shards
-from tasks.verdicts import Candidates, SelectConfig, choose, in_top_share, scores
+from tasks.select.review_effect import best_limit, review_effect
+from tasks.select.select import select, selected_shards
+from tasks.select.verdicts import Candidates, SelectConfig, choose, in_top_share, scores
 from tests.fake_shards import LOWER_IS_BETTER, crop_row, flipped, random_hashes, two_sources, write_shard
 
 ALL = SelectConfig(top_share=1.0)

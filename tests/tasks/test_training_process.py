@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.training_process import LaunchConfig, TrainingGaveUpError, run_training, training_command
+from tasks.training.process import LaunchConfig, TrainingGaveUpError, run_training, training_command
 
 PROJECT = Path(__file__).parent.parent.parent
 FINAL = {2, 3, 8}

@@ -1,0 +1,1 @@
+"""FiftyOne: datasets, saved views, previews, and reviews that come back."""

@@ -1,0 +1,158 @@
+"""What the command line shows of benchmarks, evaluations and audits."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.cli.show_curate import show_funnel
+from flows.execution.progress import progress_bar
+from flows.judging import PersonaValConfig, judge_folder, judge_lq, judge_model, judge_pair, persona_val
+from flows.persona_test_set import PersonaTestConfig, persona_test
+from storage.benchmark import benchmark_at, num_rows
+from storage.evaluation import Comparison, Evaluation, MetricResult
+from storage.registry import Registry
+from storage.snapshot import published_at
+from storage.store import Store
+from tasks.evaluate.evaluate import EvaluateConfig
+from tasks.evaluate.published import PAPER, TABLE_1, TABLE_2
+from tasks.publish.audit import audit, table_rows
+
+console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width of its own
+bars = Console(stderr=True)
+
+LQ = "lq"
+PUBLISHED_METHOD = "OSDHuman"
+
+
+def persona_val_and_show(config: PersonaValConfig) -> int:
+    """Build PERSONA-Val of a snapshot, and say where it lies."""
+    with progress_bar(bars, "degrade", None) as advance:
+        folder = persona_val(Path(config.snapshot), config.val, advance)
+    return _show_benchmark(folder)
+
+
+def persona_test_and_show(config: PersonaTestConfig) -> int:
+    """Build PERSONA-Test, print its funnel, and say where it lies."""
+    try:
+        folder = persona_test(config)
+    finally:
+        show_funnel(Store(config.root), config.name)
+    return _show_benchmark(folder)
+
+
+def _show_benchmark(folder: Path) -> int:
+    manifest = benchmark_at(folder).manifest()
+    console.print(f"Benchmark of {num_rows(manifest):,} pictures: {folder}", soft_wrap=True)
+    return 0
+
+
+Contestant = tuple[Literal["model", "folder", "lq"], Path | None, str]
+"""Kind, folder and label of what is judged."""
+
+
+def contestant(text: str, root: Store) -> Contestant:
+    """What `text` names: `lq`, a model folder, a folder of restored pictures, or a model of the registry.
+
+    Raises:
+        ValueError: none of these.
+    """
+    folder = Path(text)
+    if text == LQ:
+        return "lq", None, LQ
+    if folder.is_dir():
+        return "model" if (folder / "model.json").is_file() else "folder", folder, folder.absolute().name
+    registry = Registry(root)
+    model, version = registry.parse(text)
+    return "model", registry.resolve(f"{model}/{version}"), f"{model}-{version}"
+
+
+def evaluate_and_show(
+    a: str, against: str | None, benchmark: Path, config: EvaluateConfig, *, strict: bool = False
+) -> int:
+    """Judge A and, if it is named, B on a benchmark; print the values and where the pictures are.
+
+    Args:
+        a: as `contestant` reads it.
+        against: the same, or None.
+        benchmark: its folder.
+        config: the metrics.
+        strict: let a metric without weights be an error.
+    """
+    published = benchmark_at(benchmark)
+    texts = [a] if against is None else [a, against]
+    found = [_judge(contestant(text, published.store), benchmark, config, strict) for text in texts]
+    comparison = None if against is None else judge_pair(benchmark, found[0], found[1], config)
+    console.print(_values(found, comparison))
+    for metric, result in found[0].metrics.items():
+        if result.unavailable:
+            console.print(f"{metric} is unavailable: {result.unavailable}", soft_wrap=True, markup=False)
+    written = [evaluation.path for evaluation in found] + ([comparison.path] if comparison else [])
+    for path in written:
+        console.print(f"Written: {published.store.full(path)}", soft_wrap=True)
+    return 0
+
+
+def _judge(what: Contestant, benchmark: Path, config: EvaluateConfig, strict: bool) -> Evaluation:
+    kind, folder, label = what
+    with progress_bar(bars, label, num_rows(benchmark_at(benchmark).manifest())) as advance:
+        if folder is None:
+            return judge_lq(benchmark, config, strict=strict, on_progress=advance)
+        judge = judge_model if kind == "model" else judge_folder
+        return judge(benchmark, folder, config, label=label, strict=strict, on_progress=advance)
+
+
+def _values(found: Sequence[Evaluation], comparison: Comparison | None) -> Table:
+    first = found[0]
+    table = Table(title=f"{first.benchmark.id}, {first.num_images:,} pictures", title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for heading in (f"{PUBLISHED_METHOD}, {PAPER}", *(e.label for e in found)):
+        table.add_column(heading, justify="right")
+    if comparison:
+        table.add_column("difference", justify="right")
+        table.add_column("better")
+    published = TABLE_2["val" if first.benchmark.has_hq else "test"][PUBLISHED_METHOD]
+    for metric, result in first.metrics.items():
+        paper = f"{published[metric]:.4f}" if metric in published else ""
+        cells = [f"{metric} {'↓' if result.lower_is_better else '↑'}", paper]
+        cells += [_value(evaluation.metrics[metric]) for evaluation in found]
+        if comparison and metric in comparison.differences:
+            difference = comparison.differences[metric]
+            winner = {"a": found[0].label, "b": found[1].label, None: "-"}[difference.better]
+            cells += [f"{difference.mean:+.4f}{_interval(difference.low, difference.high)}", winner]
+        table.add_row(*cells)
+    return table
+
+
+def _value(result: MetricResult) -> str:
+    return "unavailable" if result.mean is None else f"{result.mean:.4f}{_interval(result.low, result.high)}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
+
+
+def audit_and_show(snapshot: str, against: Sequence[str]) -> int:
+    """Print what a snapshot consists of and what its splits, and the benchmarks, share; 1 if they share anything."""
+    leaks, contents = audit([published_at(snapshot), *(benchmark_at(Path(folder)) for folder in against)])
+    heading, *rows = table_rows(contents, TABLE_1)
+    table = Table(title="mean of each metric (5 %, 50 %, 95 % quantile)", title_justify="left")
+    for i, column in enumerate(heading):
+        table.add_column(column, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for split, found in contents.items():
+        console.print(f"{split}: sources {_listed(found.sources)}; licences {_listed(found.licences)}", soft_wrap=True)
+    for leak in leaks:
+        print(leak.sentence())
+    shared = {frozenset((leak.a.photo_id, leak.b.photo_id)) for leak in leaks}
+    print(f"{len(leaks):,} pairs of crops, {len(shared):,} pairs of photos, are shared between splits (must be 0)")
+    return 1 if leaks else 0
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {num:,}" for name, num in counts.items())

@@ -1,0 +1,1 @@
+"""What report and App show, gathered from shards, calibration and reviews."""

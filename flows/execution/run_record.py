@@ -1,0 +1,71 @@
+"""The books of a run: what became of everything, stage by stage, kept under the root while the run goes on."""
+
+from typing import Any
+
+from storage.digest import canonical_json
+from storage.report import WHOLE, ItemCounts, StageReport, checked
+from storage.run_record import RunBooks, books_path
+from storage.shard import Shard
+from storage.snapshot import Snapshot
+from storage.store import Store
+
+
+class TooManyFailuresError(Exception):
+    """So many photos could not be read that the dataset would not be what was asked for."""
+
+
+class Books:
+    """The reports of a run so far, kept under the root so that `persona funnel` can show them again.
+
+    A mere look at what is done writes them only if it finds everything, and else leaves those of the last run alone.
+    """
+
+    def __init__(self, store: Store, name: str, configuration: dict[str, Any], mere_look: bool = False) -> None:
+        self._store, self._name, self._configuration, self._mere_look = store, name, configuration, mere_look
+        self.reports: list[StageReport] = []
+        self.stages: dict[str, list[Shard]] = {}
+
+    def enter(self, shards_of: dict[str, list[Shard]]) -> None:
+        """Add up the shards of a stage, source by source."""
+        for shards in shards_of.values():
+            if shards:
+                self.stages.setdefault(shards[0].stage, []).extend(shards)
+                first, *rest = (shard.report() for shard in shards)
+                self.reports.append(checked(sum(rest, start=first)))
+        if not self._mere_look:
+            self._write(None)
+
+    def stop_at_too_many_failures(self, max_share: float) -> None:
+        """Raise if more than `max_share` of any source's photos failed in the stages so far, or if it has none."""
+        for source in dict.fromkeys(report.source for report in self.reports):
+            photos = [r.counts["photo"] for r in self.reports if r.source == source and "photo" in r.counts]
+            num_in, num_failed = photos[0].num_in, sum(counts.num_failed for counts in photos)
+            if not num_in:
+                raise ValueError(
+                    f"source {source} lists no photo at all: look at its paths, and whether its files are whole"
+                )
+            if num_failed > max_share * num_in:
+                reasons = sum(photos[1:], start=photos[0]).failed
+                most = max(reasons, key=lambda reason: reasons[reason])
+                raise TooManyFailuresError(
+                    f"source {source}: {num_failed} of {num_in} photos failed, and max_failed_share is {max_share:g}"
+                    f"; most often {most.sentence} ({reasons[most]}); mend them and run again, or raise the limit"
+                )
+
+    def close(self, snapshot: Snapshot) -> None:
+        """Note the snapshot that the run ended with, after its rows were held against what was selected."""
+        num_in = sum(report.counts["crop"].num_kept for report in self.reports if report.stage == "select")
+        num_kept = sum(file["rows"] or 0 for file in snapshot.manifest()["files"])
+        counts = ItemCounts(num_in=num_in, num_kept=num_kept)
+        self.reports.append(checked(StageReport(stage="publish", source=WHOLE, counts={"crop": counts})))
+        self._write(snapshot.path)
+
+    def _write(self, snapshot_path: str | None) -> None:
+        books = RunBooks(
+            name=self._name,
+            snapshot=snapshot_path,
+            configuration=self._configuration,
+            reports=tuple(self.reports),
+            shards={stage: [shard.name for shard in shards] for stage, shards in self.stages.items()},
+        )
+        self._store.write_text(books_path(self._name), canonical_json(books))

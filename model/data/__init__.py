@@ -1,0 +1,1 @@
+"""A snapshot as training batches: order, LQ degradation, random numbers per crop."""

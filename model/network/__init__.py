@@ -1,0 +1,1 @@
+"""The modules of OSDHuman: base, adapters, HFIE, the one-step generator."""

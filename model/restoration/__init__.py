@@ -1,0 +1,1 @@
+"""Pictures of any size restored: tiles, colour, files."""

@@ -1,0 +1,1 @@
+"""Losses, regularizer, one update, the loop, checkpoints."""

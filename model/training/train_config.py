@@ -1,0 +1,100 @@
+"""How a model is trained; read without importing torch."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from model.data.degradation import DegradationConfig
+from model.network.network_config import NetworkConfig
+from model.network.weights import Device
+from storage.digest import digest
+from storage.frozen import Frozen
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+WITHOUT_EFFECT_ON_WEIGHTS = frozenset(
+    {"name", "output", "snapshot", "device", "num_workers", "log_every", "grid_every", "checkpoint_every"}
+    | {"keep_checkpoints", "warm_start"}
+)
+"""Keys that may change between a run and its resumption; snapshot and warm start count by content instead."""
+
+
+class LossConfig(Frozen):
+    """Weights of eq. 4; a term of weight 0 is not computed."""
+
+    mse: NonNegativeFloat = 1.0
+    """Mean squared error of the pictures in [-1, 1]."""
+    lpips: NonNegativeFloat = 2.0
+    """Perceptual distance."""
+    lpips_net: Literal["vgg", "alex"] = "vgg"
+    """Network of LPIPS; assumption: the paper does not name it. alex needs a fortieth of the work."""
+    vsd: NonNegativeFloat = 1.0
+    """Variational score distillation."""
+
+
+class TrainConfig(Frozen):
+    """One training run; the defaults are the paper's."""
+
+    name: str = "osdhuman"
+    """What the model is called."""
+    output: Path
+    """Folder for checkpoints, curves and the result; a run has one of its own."""
+    snapshot: Path
+    """Folder of a published snapshot; its train split is learned from."""
+    warm_start: Path | None = None
+    """Model folder whose trained tensors are the start, instead of adapters without effect."""
+    network: NetworkConfig = NetworkConfig()
+    """What is trained."""
+    degradation: DegradationConfig = DegradationConfig()
+    """How LQ pictures are made of the crops."""
+    losses: LossConfig = LossConfig()
+    """What is minimised."""
+    side_px: PositiveInt = 512
+    """Side of the crops that are trained on."""
+    steps: PositiveInt = 35_000
+    """Updates of the generator, each followed by one of the finetuned regularizer."""
+    batch_size: PositiveInt = 16
+    """Crops per update over all devices: the same run on one device or many, up to rounding."""
+    accumulation: PositiveInt = 1
+    """Parts that a device's share of a batch is worked on in, one after another, to save memory."""
+    learning_rate: PositiveFloat = 5e-5
+    """Of both AdamW optimizers."""
+    warmup_steps: NonNegativeInt = 0
+    """Updates over which the learning rate rises linearly; constant from then on."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Of AdamW."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Of AdamW; assumption."""
+    max_gradient_norm: PositiveFloat = 1.0
+    """Gradients of generator and regularizer are each scaled down to this norm; assumption."""
+    seed: NonNegativeInt = 0
+    """Decides initial weights, order, flips, degradations and noise."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """Of frozen weights and of the work; what is trained stays in fp32."""
+    gradient_checkpointing: bool = True
+    """Compute activations again in the backward pass: a third more work for a fraction of the memory."""
+    channels_last: bool = True
+    """Memory layout of the convolutions; faster on CPUs and tensor cores."""
+    compile: bool = False
+    """Run U-Net and VAE through torch.compile; minutes at the start, which pay on a GPU only."""
+    device: Device = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+    num_workers: NonNegativeInt = 2
+    """Processes per device that read, degrade and flip crops."""
+    log_every: PositiveInt = 10
+    """Updates between two lines of curves.jsonl."""
+    grid_every: PositiveInt = 500
+    """Updates between two pictures LQ | restored | HQ."""
+    checkpoint_every: PositiveInt = 1000
+    """Updates between two checkpoints."""
+    keep_checkpoints: PositiveInt = 3
+    """The last ones that stay."""
+
+    def deciding(self) -> dict[str, Any]:
+        """The keys that decide the trained weights, apart from snapshot and warm start."""
+        return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT_ON_WEIGHTS))
+
+    def fingerprint(self, snapshot_digest: str, warm_start_digest: str | None) -> str:
+        """What decides the trained weights, in 12 hexadecimal digits."""
+        return digest("training", self.deciding(), snapshot_digest, warm_start_digest)

@@ -1,0 +1,1 @@
+"""PERSONA-Val and PERSONA-Test."""

@@ -1,0 +1,1 @@
+"""Photos and boxes become square crops: who is cut out, where, and how blurred the photo is."""

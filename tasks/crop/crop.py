@@ -1,0 +1,202 @@
+"""Cut the people of one shard of photos into squares: steps 2 to 4 of HQ-ACF.
+
+What can be decided from the annotation alone is decided before the photo is opened; a photo is decoded once.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+
+import cv2
+import fpng
+import numpy as np
+
+from storage.digest import digest
+from storage.reasons import Outcome, Reason
+from storage.report import StageReport, Tally
+from storage.schema import CROPS, PHOTOS, REJECTS
+from storage.shard import Row, Shard, ShardWriter
+from tasks.crop.filters import Candidate, CropConfig, choose_squares, people_in
+from tasks.crop.geometry import Box, share_inside
+from tasks.images.failed_files import file_signature
+from tasks.images.perceptual_hash import perceptual_hash
+from tasks.images.photo import OpenedPhoto, PhotoConfig, laplacian_variance, open_photo
+from tasks.images.rejection import Unusable
+from tasks.sources.base import Source
+
+VERSION = 1
+"""Part of every crop shard's key; raised whenever the same input would give another output."""
+
+MIN_PERSON_INSIDE = 0.5
+"""A person belongs to a crop if at least this share of the box lies in it."""
+
+
+def crop_key(boxes: Shard, source: Source, config: CropConfig, photo_config: PhotoConfig) -> str:
+    """Key of the crop shard that belongs to a shard of photos and boxes: everything that decides its content."""
+    content = boxes.digest_of("photos"), boxes.digest_of("boxes")
+    return digest("crop", VERSION, content, source.exif_orientation, config, photo_config)
+
+
+def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, photo_config: PhotoConfig) -> StageReport:
+    """Write the crops of one shard of photos, and a row in `rejects` for every photo and box that gives none.
+
+    Args:
+        boxes: a finished shard with tables `photos` and `boxes`, of ingest or detect.
+        out: the crop shard, named by `crop_key`.
+        source: where the photos lie.
+        config: what is cut out.
+        photo_config: which photos are read.
+    """
+    tally = Tally("crop", source.name, ("photo", "box"))
+    unread_files: dict[str, list[int] | None] = {}
+    boxes_of: dict[str, list[Row]] = defaultdict(list)
+    for row in boxes.read("boxes").to_pylist():
+        boxes_of[row["photo_id"]].append(row)
+    with ShardWriter(out, crops=CROPS, rejects=REJECTS) as writer:
+        for photo in boxes.read("photos").to_pylist():
+            rows = boxes_of[photo["photo_id"]]
+            tally.enter("photo")
+            tally.enter("box", len(rows))
+            why_none = Unusable(Reason.NO_BOX_LEFT)
+            num_crops = 0
+            for box, outcome in crop_photo(photo, rows, source, config, photo_config):
+                if not isinstance(outcome, Unusable):
+                    tally.keep("box")
+                    num_crops += 1
+                    writer["crops"].append(outcome)
+                elif box is None:
+                    why_none = outcome
+                else:
+                    tally.lose("box", outcome.reason)
+                    writer["rejects"].append(outcome.row("crop", source.name, "box", photo, box))
+            if num_crops:
+                tally.keep("photo")
+                continue
+            tally.lose("photo", why_none.reason)
+            writer["rejects"].append(why_none.row("crop", source.name, "photo", photo))
+            if why_none.reason.outcome is Outcome.FAILED:
+                unread_files[photo["path"]] = file_signature(source.photos / photo["path"])
+        return writer.commit(tally.report(), unread_files)
+
+
+def crop_photo(
+    photo: Row, rows: list[Row], source: Source, config: CropConfig, photo_config: PhotoConfig
+) -> Iterator[tuple[Row | None, Row | Unusable]]:
+    """What becomes of every box of one photo: its row with a row of CROPS, or with the reason why there is none.
+
+    If the photo itself is the reason, a last pair (None, reason) says so.
+
+    Args:
+        photo: a row of the photos table.
+        rows: its rows of the boxes table.
+        source: where the photo lies.
+        config: what is cut out.
+        photo_config: which photos are read.
+    """
+    apply_exif = source.exif_orientation == "apply"
+    opened: OpenedPhoto | Unusable | None = None
+    size = photo["width_px"], photo["height_px"]
+    if not all(size):  # the source does not say: the header has to
+        opened = open_photo(source.photos, photo["path"], photo_config)
+        if isinstance(opened, Unusable):
+            yield from ((row, opened) for row in [*rows, None])
+            return
+        size = opened.size_px(apply_exif)
+    candidates = []
+    for row, outcome in choose_squares(rows, size, config):
+        if isinstance(outcome, Unusable):
+            yield row, outcome
+        else:
+            candidates.append(outcome)
+    if not candidates:
+        return
+    opened = opened or open_photo(source.photos, photo["path"], photo_config)
+    read = opened if isinstance(opened, Unusable) else _read(opened, size, apply_exif, config)
+    if isinstance(read, Unusable):
+        yield from ((row, read) for row in [*(c.row for c in candidates), None])
+        return
+    pixels, grey, about_photo = read
+    about_photo |= {"source": source.name, "photo_path": photo["path"], **{name: photo[name] for name in _PROVENANCE}}
+    people = people_in(rows, size)
+    for candidate in candidates:
+        box_id = candidate.row["box_id"]
+        crop_id = crop_id_of(source.name, photo["photo_id"], box_id)
+        crop = cut(pixels, grey, candidate, people, config)
+        crop["image"]["path"] = f"{crop_id}.png"
+        yield candidate.row, {**about_photo, **crop, "crop_id": crop_id, "box_id": box_id}
+
+
+_PROVENANCE = [name for name in PHOTOS.names if name in CROPS.names]
+
+
+def _read(
+    opened: OpenedPhoto, size: tuple[int, int], apply_exif: bool, config: CropConfig
+) -> tuple[np.ndarray, np.ndarray, Row] | Unusable:
+    """Pixels of a photo, the same in grey, and what its crops say about it; if it has its size and is sharp."""
+    pixels = opened.pixels(apply_exif)
+    if isinstance(pixels, Unusable):
+        return pixels
+    height, width = pixels.shape[:2]
+    if (width, height) != size:
+        return Unusable(Reason.SIZE_MISMATCH, detail=f"{width}x{height}, annotated as {size[0]}x{size[1]}")
+    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    sharpness = laplacian_variance(grey)
+    if sharpness < config.min_laplacian_variance:
+        return Unusable(Reason.BLURRED_PHOTO, sharpness, config.min_laplacian_variance)
+    about_photo = {
+        "photo_width_px": width,
+        "photo_height_px": height,
+        "laplacian_variance": sharpness,
+        "photo_phash": perceptual_hash(grey),
+    }
+    return pixels, grey, about_photo
+
+
+def cut(pixels: np.ndarray, grey: np.ndarray, candidate: Candidate, people: dict[str, Box], config: CropConfig) -> Row:
+    """The columns of CROPS that speak of the crop itself, its PNG included.
+
+    Args:
+        pixels: the photo, (H, W, 3) uint8 BGR.
+        grey: the same, (H, W) uint8.
+        candidate: the person.
+        people: everybody in the photo, as `people_in` gives them.
+        config: side and filters.
+    """
+    x_min, y_min, x_max, y_max = square = candidate.square
+    crop = resized(pixels[y_min:y_max, x_min:x_max], config)
+    scale = config.side_px / (x_max - x_min)
+
+    def in_crop(box: Box) -> list[float]:
+        inside = (max(box[0], x_min), max(box[1], y_min), min(box[2], x_max), min(box[3], y_max))
+        return [(v - offset) * scale for v, offset in zip(inside, (x_min, y_min) * 2, strict=True)]
+
+    inside = [in_crop(box) for box in people.values() if share_inside(box, square) >= MIN_PERSON_INSIDE]
+    return {
+        "image": {"bytes": encode_png(crop)},
+        "square_xyxy_px": square,
+        "source_side_px": x_max - x_min,
+        "person_bbox_xyxy_px": in_crop(candidate.box),
+        "people_bbox_xyxy_px": inside,
+        "num_people": len(inside),
+        "crop_phash": perceptual_hash(grey[y_min:y_max, x_min:x_max]),
+    }
+
+
+def crop_id_of(source_name: str, photo_id: str, box_id: str) -> str:
+    """20 hexadecimal digits that name the crop of a box for ever, whatever the configuration."""
+    return hashlib.blake2b("\0".join((source_name, photo_id, box_id)).encode(), digest_size=10).hexdigest()
+
+
+def resized(square: np.ndarray, config: CropConfig) -> np.ndarray:
+    """A square piece of a photo at `side_px`: averaged when it shrinks, Lanczos (8x8) or cubic when it grows."""
+    side = square.shape[0]
+    if side == config.side_px:
+        return square
+    enlarge = cv2.INTER_LANCZOS4 if config.enlarge_with == "lanczos" else cv2.INTER_CUBIC
+    interpolation = cv2.INTER_AREA if side > config.side_px else enlarge
+    return cv2.resize(square, (config.side_px, config.side_px), interpolation=interpolation)
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Lossless PNG of (H, W, 3) uint8 BGR pixels; the same bytes for the same pixels."""
+    return fpng.from_ndarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))

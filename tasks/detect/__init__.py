@@ -1,0 +1,1 @@
+"""Photos without boxes get boxes from a person detector."""

@@ -1,0 +1,113 @@
+"""Give boxes to photos that come without: one shard of photos through the person detector."""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import numpy as np
+
+from storage.digest import digest
+from storage.reasons import Outcome, Reason
+from storage.report import StageReport, Tally
+from storage.schema import BOXES, PHOTOS, REJECTS
+from storage.shard import Row, Shard, ShardWriter
+from tasks.detect.person_detector import DetectConfig, Detection, Detector, find_people, open_detector
+from tasks.images.failed_files import file_signature
+from tasks.images.photo import PhotoConfig, load_photo
+from tasks.images.rejection import Unusable
+from tasks.sources.base import Source
+
+VERSION = 1
+"""Part of every detect shard's key; raised whenever the same input would give another output."""
+
+
+def detect_key(
+    photos: Shard, source: Source, config: DetectConfig, photo_config: PhotoConfig, weights: dict[str, str]
+) -> str:
+    """Key of the detect shard that belongs to a shard of photos: everything that decides its content.
+
+    Where the weights lie, and the device and batch that they run in, are no part of it.
+
+    Args:
+        photos: a finished ingest shard.
+        source: where the photos lie.
+        config: how people are found.
+        photo_config: which photos are read.
+        weights: what `check_weights` returned.
+    """
+    how = config.model_dump(mode="json", exclude={"weights", "device", "batch_size"})
+    by = sorted(weights.values()), version("ultralytics")
+    return digest("detect", VERSION, photos.digest_of("photos"), source.exif_orientation, how, by, photo_config)
+
+
+def detect_shard(
+    photos: Shard,
+    out: Shard,
+    source: Source,
+    config: DetectConfig,
+    photo_config: PhotoConfig,
+    num_threads: int | None = None,
+) -> StageReport:
+    """Write the photos that show people with their boxes, and a row in `rejects` for every photo that gives none.
+
+    Args:
+        photos: a finished ingest shard.
+        out: the detect shard, named by `detect_key`.
+        source: where the photos lie.
+        config: how people are found.
+        photo_config: which photos are read.
+        num_threads: CPU threads for the network; None means as many as torch has in this process.
+
+    Raises:
+        WeightsUnavailableError: the weights cannot be opened; no photo was read.
+    """
+    detector = open_detector(config, num_threads)
+    tally = Tally("detect", source.name, ("photo", "box"))
+    unread_files: dict[str, list[int] | None] = {}
+    rows = photos.read("photos").to_pylist()
+    with ShardWriter(out, photos=PHOTOS, boxes=BOXES, rejects=REJECTS) as writer:
+        for photo, outcome in _people_in(rows, detector, source, config, photo_config):
+            tally.enter("photo")
+            if isinstance(outcome, Unusable):
+                tally.lose("photo", outcome.reason)
+                writer["rejects"].append(outcome.row("detect", source.name, "photo", photo))
+                if outcome.reason.outcome is Outcome.FAILED:
+                    unread_files[photo["path"]] = file_signature(source.photos / photo["path"])
+                continue
+            tally.keep("photo")
+            tally.enter("box", len(outcome))
+            tally.keep("box", len(outcome))
+            writer["photos"].append(photo)
+            for number, detection in enumerate(outcome):
+                writer["boxes"].append(_box_row(photo, number, detection))
+        return writer.commit(tally.report(), unread_files)
+
+
+def _people_in(
+    rows: list[Row], detector: Detector, source: Source, config: DetectConfig, photo_config: PhotoConfig
+) -> Iterator[tuple[Row, list[Detection] | Unusable]]:
+    """Every photo with its people, or with the reason why there are none; the size of the read ones filled in."""
+    for start in range(0, len(rows), detector.photos_per_pass):
+        batch = rows[start : start + detector.photos_per_pass]
+        read = [
+            load_photo(source.photos, row["path"], photo_config, source.exif_orientation == "apply") for row in batch
+        ]
+        people = iter(find_people(detector, [r for r in read if isinstance(r, np.ndarray)], config))
+        for row, pixels in zip(batch, read, strict=True):
+            if isinstance(pixels, Unusable):
+                yield row, pixels
+                continue
+            height_px, width_px = pixels.shape[:2]
+            found = next(people)
+            sized = {**row, "width_px": width_px, "height_px": height_px}
+            yield sized, found or Unusable(Reason.NO_PERSON_DETECTED, limit=config.confidence)
+
+
+def _box_row(photo: Row, number: int, detection: Detection) -> Row:
+    """A row of BOXES; `number` counts the photo's boxes from the most confident one."""
+    return {
+        "photo_id": photo["photo_id"],
+        "box_id": str(number),
+        "bbox_xyxy_px": detection.bbox_xyxy_px,
+        "labels": [detection.label],
+        "confidence": detection.confidence,
+    }

@@ -1,0 +1,162 @@
+"""One photo from disk to pixels, or the reason why not. Nothing outside of the source's folder is ever opened."""
+
+import os
+import stat
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from storage.frozen import Frozen
+from storage.reasons import Reason
+from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, PhotoHeader, PixelFormat, read_header
+from tasks.images.rejection import Unusable
+
+MAX_FILE_BYTES = 1 << 29
+"""No photo is larger than 512 MiB; what claims to be would fill the memory before its header is read."""
+
+
+class PhotoConfig(Frozen):
+    """Which photos are read at all."""
+
+    max_pixels: int = 100_000_000
+    """A header that announces more pixels (width times height) is refused before anything is decoded."""
+    pixel_formats: tuple[PixelFormat, ...] = ("rgb8", "rgba8")
+    """Pixel formats that are read; rgba8 only where every pixel is opaque. Grey, CMYK, palette, 16-bit and animated
+    files are refused unless named here, since their conversion to 8-bit RGB is not the photo that was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPhoto:
+    """A file's bytes whose header was accepted; nothing is decoded yet."""
+
+    data: bytes
+    header: PhotoHeader
+
+    def size_px(self, apply_exif: bool) -> tuple[int, int]:
+        """Width and height, upright if `apply_exif`."""
+        size = self.header.width_px, self.header.height_px
+        return size[::-1] if apply_exif and self.header.is_turned else size
+
+    def pixels(self, apply_exif: bool) -> np.ndarray | Unusable:
+        """The photo as (H, W, 3) uint8 BGR, upright if `apply_exif`."""
+        pixels = _decode(self.data, self.header)
+        if isinstance(pixels, Unusable) or not apply_exif:
+            return pixels
+        return upright(pixels, self.header.exif_orientation)
+
+
+def open_photo(root: Path, path: str, config: PhotoConfig) -> OpenedPhoto | Unusable:
+    """Read `root/path` and check its header.
+
+    Args:
+        root: the source's photo folder.
+        path: relative to it; from the annotations, so not to be trusted.
+        config: which photos are read.
+    """
+    data = read_file(root, path)
+    if isinstance(data, Unusable):
+        return data
+    header = _accepted_header(data, config)
+    return header if isinstance(header, Unusable) else OpenedPhoto(data, header)
+
+
+def load_photo(root: Path, path: str, config: PhotoConfig, apply_exif: bool) -> np.ndarray | Unusable:
+    """The photo `root/path` as (H, W, 3) uint8 BGR, upright if `apply_exif`."""
+    opened = open_photo(root, path, config)
+    return opened if isinstance(opened, Unusable) else opened.pixels(apply_exif)
+
+
+@lru_cache(maxsize=64)
+def _real(root: Path) -> str:
+    return os.path.realpath(root)
+
+
+def read_file(root: Path, path: str) -> bytes | Unusable:
+    """The bytes of `root/path`, provided that its real place is below `root` and that it is a plain file."""
+    real_root = _real(root)
+    try:
+        real = os.path.realpath(f"{real_root}/{path}")
+        if path.startswith("/") or not real.startswith(real_root.rstrip("/") + "/"):
+            return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=path)
+        handle = os.open(real, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO must not stop the run
+    except FileNotFoundError:
+        return Unusable(Reason.MISSING_FILE, detail=path)
+    except ValueError:  # a NUL in the name
+        return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=repr(path))
+    except OSError as error:
+        return Unusable(Reason.UNREADABLE_FILE, detail=error.strerror)
+    try:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
+            return Unusable(Reason.UNREADABLE_FILE, detail="not a plain file")
+        if facts.st_size > MAX_FILE_BYTES:
+            return Unusable(Reason.UNREADABLE_FILE, facts.st_size, MAX_FILE_BYTES, "bytes")
+        with open(handle, "rb", buffering=0, closefd=False) as file:
+            data = file.read()
+    except OSError as error:
+        return Unusable(Reason.UNREADABLE_FILE, detail=error.strerror)
+    finally:
+        os.close(handle)
+    return data or Unusable(Reason.EMPTY_FILE)
+
+
+def _accepted_header(data: bytes, config: PhotoConfig) -> PhotoHeader | Unusable:
+    try:
+        header = read_header(data)
+    except NotAnImageError as error:
+        return Unusable(Reason.NOT_AN_IMAGE, detail=str(error))
+    except HeaderTooShortError as error:
+        return Unusable(Reason.TRUNCATED_IMAGE, detail=str(error))
+    num_pixels = header.width_px * header.height_px
+    if num_pixels > config.max_pixels:
+        return Unusable(Reason.TOO_MANY_PIXELS, num_pixels, config.max_pixels, f"{header.width_px}x{header.height_px}")
+    if header.pixel_format not in config.pixel_formats:
+        return Unusable(Reason.PIXEL_FORMAT, detail=header.pixel_format)
+    return header
+
+
+def _decode(data: bytes, header: PhotoHeader) -> np.ndarray | Unusable:
+    has_alpha = header.pixel_format in ("rgba8", "rgba16")
+    mode = cv2.IMREAD_UNCHANGED if has_alpha else cv2.IMREAD_COLOR
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        return Unusable(Reason.TRUNCATED_IMAGE, detail=error.err)
+    if pixels is None or pixels.shape[:2] != (header.height_px, header.width_px):
+        return Unusable(Reason.TRUNCATED_IMAGE)
+    if pixels.dtype != np.uint8:
+        pixels = (pixels // 256).astype(np.uint8)
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        if pixels[..., 3].min() < 255:
+            return Unusable(Reason.PIXEL_FORMAT, detail=f"{header.pixel_format}, not opaque")
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
+    return pixels
+
+
+def upright(pixels: np.ndarray, exif_orientation: int) -> np.ndarray:
+    """`pixels` turned as EXIF orientation 1 to 8 says (Exif 2.32, tag 0x0112)."""
+    if exif_orientation in (2, 4):
+        return cv2.flip(pixels, 1 if exif_orientation == 2 else 0)
+    if exif_orientation in (5, 7):
+        pixels = cv2.flip(pixels, 1)
+    turns = {
+        3: cv2.ROTATE_180,
+        5: cv2.ROTATE_90_COUNTERCLOCKWISE,
+        6: cv2.ROTATE_90_CLOCKWISE,
+        7: cv2.ROTATE_90_CLOCKWISE,
+        8: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    }
+    return cv2.rotate(pixels, turns[exif_orientation]) if exif_orientation in turns else pixels
+
+
+def laplacian_variance(grey: np.ndarray) -> float:
+    """Variance of the Laplacian of an (H, W) uint8 picture: low where it is blurred (HQ-ACF, step 2).
+
+    The 3x3 kernel with -4 in the middle, on borders reflected without the edge pixel. Integers keep it exact: the
+    response lies within ±1020, so 16 bits hold it.
+    """
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S, ksize=1))
+    return float(deviation[0, 0] ** 2)

@@ -1,0 +1,1 @@
+"""Annotations become shards of photos and person boxes."""

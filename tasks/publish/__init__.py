@@ -1,0 +1,1 @@
+"""Verdicts become a snapshot with its datasheet and Croissant metadata; audits of what splits share."""

@@ -1,0 +1,1 @@
+"""Crops get a value per no-reference metric."""

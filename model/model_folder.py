@@ -24,6 +24,7 @@ from model.network.weights import Device, resolve_device
 from model.training.run_folder import ABOUT
 from storage.code_version import code_version
 from storage.digest import sha256_of_file
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.store import PART
 
@@ -82,7 +83,7 @@ def load_model(folder: Path, device: Device = "auto", dtype: torch.dtype = torch
     generator = build_generator(config, dtype)
     changed = [name for name, sha256 in about["base"].items() if generator.hashes.get(name) != sha256]
     if changed:
-        raise ValueError(f"{folder} was trained on another base: {', '.join(changed)} of {config.base} differ")
+        raise InputError(f"{folder} was trained on another base: {', '.join(changed)} of {config.base} differ")
     put_tensors(generator, load_tensors(folder / TENSORS), folder)
     return generator.to(resolve_device(device)).eval()
 
@@ -97,19 +98,19 @@ def read_about(folder: Path) -> dict[str, Any]:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         files, version, kind = about["files"], about["format_version"], about["kind"]
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} is no model folder: it has no {ABOUT}") from error
+        raise InputError(f"{folder} is no model folder: it has no {ABOUT}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / ABOUT} cannot be read: take another checkpoint") from error
+        raise InputError(f"{folder / ABOUT} cannot be read: take another checkpoint") from error
     if (version, kind) != (FORMAT_VERSION, KIND):
-        raise ValueError(
+        raise InputError(
             f"{folder} holds {kind} in format {version}; this version reads {KIND}, format {FORMAT_VERSION}"
         )
     for name, facts in files.items():
         path = folder / name
         if Path(name).name != name or not path.is_file() or path.stat().st_size != facts["bytes"]:
-            raise ValueError(f"{path} is missing or cut: take another checkpoint")
+            raise InputError(f"{path} is missing or cut: take another checkpoint")
         if sha256_of_file(path) != facts["sha256"]:
-            raise ValueError(f"{path} was changed after it was written: its SHA-256 differs")
+            raise InputError(f"{path} was changed after it was written: its SHA-256 differs")
     return about
 
 
@@ -122,7 +123,7 @@ def put_tensors(generator: Generator, tensors: Mapping[str, torch.Tensor], origi
     mine = generator.trained_tensors()
     wrong = sorted(mine.keys() ^ tensors.keys()) or [n for n in mine if mine[n].shape != tensors[n].shape]
     if wrong:
-        raise ValueError(f"{origin} belongs to another network: {len(wrong)} tensors differ, such as {wrong[0]}")
+        raise InputError(f"{origin} belongs to another network: {len(wrong)} tensors differ, such as {wrong[0]}")
     with torch.no_grad():
         for name, tensor in mine.items():
             tensor.copy_(tensors[name])
@@ -142,7 +143,7 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): take another checkpoint") from error
+        raise InputError(f"{path} cannot be read ({error}): take another checkpoint") from error
 
 
 @contextlib.contextmanager
@@ -168,4 +169,4 @@ def _network(folder: Path, about: dict[str, Any]) -> NetworkConfig:
     try:
         return NetworkConfig.model_validate(about["network"])
     except (KeyError, ValidationError) as error:
-        raise ValueError(f"{folder / ABOUT} describes a network that this version does not know") from error
+        raise InputError(f"{folder / ABOUT} describes a network that this version does not know") from error

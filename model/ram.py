@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from model.network.hfie import ImageEncoder
 from model.network.network_config import SwinConfig
 from model.network.weights import WeightsUnavailableError
+from storage.errors import InputError
 from storage.store import PART
 
 Tensors = dict[str, torch.Tensor]
@@ -44,7 +45,7 @@ def encoder_tensors(ram: Mapping[str, torch.Tensor], dape: Mapping[str, torch.Te
         if key.startswith("visual_encoder.") and key.endswith(".qkv.lora_A"):
             weight = key.replace("lora_A", "weight")
             if weight not in tensors:
-                raise ValueError(f"{key} has no counterpart {weight} in the RAM checkpoint")
+                raise InputError(f"{key} has no counterpart {weight} in the RAM checkpoint")
             tensors[weight] = _merged(tensors[weight], low, dape[key.replace("lora_A", "lora_B")])  # type: ignore[index]
     return {
         _renamed(key): value.contiguous()

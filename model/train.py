@@ -10,16 +10,17 @@ import os
 import sys
 from pathlib import Path
 
-from model.training.exit_codes import ExitCode, exit_code
+from model.training.exit_codes import exit_code, meaning
 from model.training.run_folder import ABOUT, checkpoints, last_losses, read_result, result_of, write_result
 from model.training.train_config import TrainConfig
 from storage.config_file import ConfigError, load_config
 from storage.digest import sha256_of_file
+from storage.errors import ExitCode, InputError
 from storage.snapshot import load_manifest
 from storage.store import Store
 
 
-class OutputTakenError(ValueError):
+class OutputTakenError(InputError):
     """The output folder holds another run, which is left alone."""
 
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"model.train: {error}", file=sys.stderr, flush=True)
         if config is not None and not isinstance(error, OutputTakenError) and os.environ.get("RANK", "0") == "0":
             _write_failure(config, code, error)
-        if code == ExitCode.CRASH:
+        if code == ExitCode.BUG:
             raise
         return code
     return ExitCode.SUCCESS
@@ -104,7 +105,7 @@ def _warm_start_digest(config: TrainConfig) -> str | None:
 def _write_failure(config: TrainConfig, code: ExitCode, error: Exception) -> None:
     """Say in result.json why the run ended, and which checkpoint it leaves."""
     left = checkpoints(config.output)
-    result = result_of(code, f"{code.meaning} {error}") | {
+    result = result_of(code, f"{meaning(code)} {error}") | {
         "model": left[-1].relative_to(config.output).as_posix() if left else None,
         "step": int(left[-1].name.removeprefix("step-")) if left else 0,
         "seconds": None,

@@ -10,6 +10,7 @@ nobody can take a number twice. So a kill at any moment leaves the alias either 
 from datetime import UTC, datetime
 from typing import Literal
 
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.sealed import Content, read_sealed, write_once
 from storage.store import Store
@@ -41,7 +42,7 @@ class AliasChange(Frozen):
     why: str
 
 
-class AliasMovedError(ValueError):
+class AliasMovedError(InputError):
     """The alias points elsewhere than whoever wanted to move it believed."""
 
 
@@ -59,7 +60,7 @@ def history(store: Store, folder: str, alias: str) -> list[AliasChange]:
     files = store.files(f"{folder}/aliases/{alias}")
     changes = [_change(read_sealed(store, path, FORMAT_VERSION)) for path in files]
     if [change.number for change in changes] != list(range(1, len(changes) + 1)):
-        raise ValueError(f"{folder}/aliases/{alias} has gaps in its numbers: restore the missing file from a copy")
+        raise InputError(f"{folder}/aliases/{alias} has gaps in its numbers: restore the missing file from a copy")
     return changes
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.digest import sha256_of_file
+from storage.errors import InputError
 from storage.schema import IMAGE
 from storage.shard import TableWriter
 from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, published_at, sha256_of_stored_file
@@ -34,7 +35,7 @@ def benchmark_at(folder: Path) -> Snapshot:
     """
     found = published_at(str(folder))
     if "benchmark" not in found.manifest():
-        raise ValueError(f"{folder} is no benchmark: make one with `persona benchmark val` or `test`")
+        raise InputError(f"{folder} is no benchmark: make one with `persona benchmark val` or `test`")
     return found
 
 

@@ -8,12 +8,13 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from storage.errors import InputError
 from storage.frozen import Frozen
 
 Config = TypeVar("Config", bound=Frozen)
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """The configuration cannot be used; the message is one sentence with key, value and remedy."""
 
 

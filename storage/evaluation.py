@@ -14,6 +14,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import ValidationError
 
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.schema import IMAGE
 from storage.store import Store
@@ -128,11 +129,11 @@ def load_evaluation(store: Store, path: str) -> Evaluation:
     """
     name = f"{path}/{FILE}"
     if not store.exists(name):
-        raise ValueError(f"{name} is missing below {store.root}: the evaluation was never finished")
+        raise InputError(f"{name} is missing below {store.root}: the evaluation was never finished")
     try:
         return Evaluation.model_validate(store.read_json(name))
     except (ValidationError, ValueError) as error:
-        raise ValueError(f"{name} below {store.root} is no evaluation of this version: delete it, and run again") from (
+        raise InputError(f"{name} below {store.root} is no evaluation of this version: delete it, and run again") from (
             error
         )
 

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from storage import aliases
 from storage.aliases import PRODUCTION, AliasChange
 from storage.digest import digest, sha256_of_file
+from storage.errors import InputError
 from storage.sealed import Content, read_sealed, write_once
 from storage.snapshot import sha256_of_stored_file
 from storage.store import Store
@@ -99,7 +100,7 @@ class Registry:
             folder = _folder(model, version)
             files = [self._copy(source, f"{folder}/{name}") for name, source in sorted(sources.items())]
             if problems := _differing(about, files):
-                raise ValueError(f"{trained}: {problems[0]}; train again")
+                raise InputError(f"{trained}: {problems[0]}; train again")
             content = {
                 "format_version": FORMAT_VERSION,
                 "model": model,
@@ -162,7 +163,7 @@ class Registry:
             AliasMovedError: the alias points elsewhere than expected.
         """
         if problems := self.verify(model, version):
-            raise ValueError(f"{model}/{version} is not promoted: {problems[0]}")
+            raise InputError(f"{model}/{version} is not promoted: {problems[0]}")
         changes = self.history(model, alias)
         if id is None:
             expected = aliases.points_at(changes)
@@ -183,9 +184,9 @@ class Registry:
         changes = self.history(model, alias)
         version = aliases.before(changes)
         if version is None:
-            raise ValueError(f"{alias} of {model} has no earlier version to go back to; see `persona models show`")
+            raise InputError(f"{alias} of {model} has no earlier version to go back to; see `persona models show`")
         if problems := self.verify(model, version):
-            raise ValueError(f"{model}/{version} is not brought back: {problems[0]}")
+            raise InputError(f"{model}/{version} is not brought back: {problems[0]}")
         return aliases.move(
             self.store, _folder(model), alias, version,
             id=digest(alias, len(changes) + 1, "rollback"), kind="rollback", who=who or user(), why=why,
@@ -205,7 +206,7 @@ class Registry:
         else:
             found = self.alias(model, alias or PRODUCTION)
         if found is None:
-            raise ValueError(f"there is no model {reference} below {self.store.full(FOLDER)}; {self._what_there_is()}")
+            raise InputError(f"there is no model {reference} below {self.store.full(FOLDER)}; {self._what_there_is()}")
         return name, found
 
     def resolve(self, reference: str) -> Path:
@@ -219,7 +220,7 @@ class Registry:
         """
         model, version = self.parse(reference)
         if problems := self.verify(model, version):
-            raise ValueError(f"{model}/{version}: {problems[0]}")
+            raise InputError(f"{model}/{version}: {problems[0]}")
         return self.store.local(_folder(model, version))
 
     def verify(self, model: str, version: str) -> list[str]:
@@ -277,7 +278,7 @@ def _folder(model: str, version: str | None = None) -> str:
 
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name: use lower-case letters, digits, '.', '_' and '-'")
+        raise InputError(f"{name!r} is no name: use lower-case letters, digits, '.', '_' and '-'")
     return name
 
 
@@ -287,7 +288,7 @@ def _model_folder(trained: Path) -> tuple[Content, dict[str, Path]]:
         about: Content = json.loads((trained / MODEL_FILE).read_text(encoding="utf-8"))
         names = [Path(name).name for name in about["files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{trained} is no model folder: its {MODEL_FILE} cannot be read ({error})") from error
+        raise InputError(f"{trained} is no model folder: its {MODEL_FILE} cannot be read ({error})") from error
     return about, {name: trained / name for name in [MODEL_FILE, *names]}
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field, ValidationError
 
 from storage.digest import canonical_json, digest
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.store import Store
 
@@ -58,7 +59,7 @@ def _read(store: Store, path: str) -> Iterable[Review]:
                 fault = error.errors()[0]
                 key = ".".join(map(str, fault["loc"]))
                 problem = f"{key}: {fault['msg']}" if key else fault["msg"]
-                raise ValueError(f"{path}, line {number} is no review ({problem}): mend or remove the line") from error
+                raise InputError(f"{path}, line {number} is no review ({problem}): mend or remove the line") from error
 
 
 def latest_reviews(store: Store) -> dict[str, Review]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.report import StageReport
 from storage.store import Store
@@ -44,8 +45,8 @@ def read_books(store: Store, name: str) -> RunBooks:
     """
     path = books_path(name)
     if not store.exists(path):
-        raise ValueError(f"{path} is missing below {store.root}: {name} was never curated there")
+        raise InputError(f"{path} is missing below {store.root}: {name} was never curated there")
     try:
         return RunBooks.model_validate(store.read_json(path))
     except ValidationError as error:
-        raise ValueError(f"{path} cannot be read by this version: run `persona curate` again") from error
+        raise InputError(f"{path} cannot be read by this version: run `persona curate` again") from error

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from storage.digest import canonical_json
+from storage.errors import InputError
 from storage.store import PART, Store
 
 Content = dict[str, Any]
@@ -26,7 +27,7 @@ def read_sealed(store: Store, path: str, format_version: int) -> Content:
         ValueError: it is not there, is not as it was written, or has another format; one sentence.
     """
     if not store.exists(path):
-        raise ValueError(f"{path} is missing below {store.root}, or was never finished")
+        raise InputError(f"{path} is missing below {store.root}, or was never finished")
     with store.filesystem.open_input_file(store.full(path)) as file:
         written = file.read()
     try:
@@ -34,11 +35,11 @@ def read_sealed(store: Store, path: str, format_version: int) -> Content:
         # Comparing bytes, not values, notices a change of white space too.
         intact = sealed(content) == written
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} was changed after it was written: it cannot be read any more") from error
+        raise InputError(f"{path} was changed after it was written: it cannot be read any more") from error
     if not intact:
-        raise ValueError(f"{path} was changed after it was written: its digest does not fit its content")
+        raise InputError(f"{path} was changed after it was written: its digest does not fit its content")
     if content.get("format_version") != format_version:
-        raise ValueError(f"{path} has format {content.get('format_version')}, this version reads {format_version}")
+        raise InputError(f"{path} has format {content.get('format_version')}, this version reads {format_version}")
     return content
 
 

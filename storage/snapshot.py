@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.digest import READ_BYTES
+from storage.errors import InputError
 from storage.sealed import read_sealed, sealed
 from storage.store import Store
 
@@ -93,7 +94,7 @@ def load_manifest(store: Store, path: str) -> Manifest:
     """
     name = f"{path}/{MANIFEST}" if path else MANIFEST
     if not store.exists(name):
-        raise ValueError(f"{name} is missing, so {path or store.root} is no snapshot, or was never finished")
+        raise InputError(f"{name} is missing, so {path or store.root} is no snapshot, or was never finished")
     return read_sealed(store, name, FORMAT_VERSION)
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
+from storage.errors import InputError
+
 PART = ".part"
 SCRATCH = ".scratch"
 """Folder below a local root for what a stage needs while it works."""
@@ -50,7 +52,7 @@ class Store:
             ValueError: the root is on an object store.
         """
         if not self.is_local:
-            raise ValueError(f"root {self.root} is not a local folder")
+            raise InputError(f"root {self.root} is not a local folder")
         return Path(self.full(path))
 
     def size_bytes(self, path: str) -> int | None:

@@ -13,6 +13,8 @@ from time import monotonic, sleep
 from typing import Any
 from urllib.parse import urlsplit
 
+from storage.errors import DiskOrNetworkError, InputError
+
 FiftyOne = Any
 """The module `fiftyone`, which is an extra and has no types."""
 
@@ -27,7 +29,7 @@ _QUIET = {
 }
 
 
-class DatabaseAwayError(ConnectionError):
+class DatabaseAwayError(DiskOrNetworkError):
     """MongoDB, in which FiftyOne keeps what it shows, does not answer."""
 
 
@@ -60,7 +62,7 @@ def open_fiftyone(folder: Path) -> FiftyOne:
         DatabaseAwayError: MongoDB does not answer.
     """
     if importlib.util.find_spec("fiftyone") is None:
-        raise ValueError("the App is FiftyOne, which is not installed: pip install 'personaforge[browse]'")
+        raise InputError("the App is FiftyOne, which is not installed: pip install 'personaforge[browse]'")
     folder.mkdir(parents=True, exist_ok=True)
     variables = settings(folder)
     _knock(variables[DATABASE_URI])
@@ -110,4 +112,4 @@ def start_app(folder: Path, port: int) -> subprocess.Popen[bytes]:
         except (urllib.error.URLError, OSError):
             sleep(0.2)
     server.kill()
-    raise ValueError(f"the App does not start on port {port}; is it taken? {log} says more")
+    raise InputError(f"the App does not start on port {port}; is it taken? {log} says more")

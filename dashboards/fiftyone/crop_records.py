@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.benchmark import batches_of, splits_of
+from storage.errors import InputError
 from storage.run_record import RunBooks
 from storage.schema import CROPS, SELECTION
 from storage.shard import Row, Shard
@@ -101,7 +102,7 @@ def browsed_run(store: Store, books: RunBooks) -> Browsed:
     """
     shards = {stage: [Shard.named(store, name) for name in names] for stage, names in books.shards.items()}
     if "select" not in shards:
-        raise ValueError(
+        raise InputError(
             f"{books.name} was not selected yet, so there is nothing to browse: run `persona curate` first"
         )
     selection = pa.concat_tables([shard.read("selection") for shard in shards["select"]])

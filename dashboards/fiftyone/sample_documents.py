@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from dashboards.fiftyone.app import FiftyOne
+from storage.errors import InputError
 
 SAMPLES_AT_A_TIME = 2_000
 
@@ -119,7 +120,7 @@ def open_dataset(fo: FiftyOne, name: str, root: str, fields: Mapping[str, Any]) 
     if fo.dataset_exists(name):
         dataset = fo.load_dataset(name)
         if dataset.info.get("root") != root:
-            raise ValueError(
+            raise InputError(
                 f"the App holds another dataset {name}, of {dataset.info.get('root')}: delete it there, or name another"
                 " database in FIFTYONE_DATABASE_NAME"
             )

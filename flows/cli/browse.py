@@ -3,6 +3,7 @@
 import argparse
 
 from flows.cli.arguments import Commands
+from storage.errors import InputError
 
 LIMIT = 5_000
 """Crops with previews in the App: half a gigabyte, and a minute the first time."""
@@ -31,7 +32,7 @@ def _browse(options: argparse.Namespace) -> int:
     from flows.dashboard_data.browse import build, serve
 
     if options.limit < 1:
-        raise ValueError(f"--limit is {options.limit}: show at least 1 crop")
+        raise InputError(f"--limit is {options.limit}: show at least 1 crop")
     folder, datasets = build(options.place, options.limit, options.checkpoint)
     if options.no_app:
         for name in datasets:

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
+from storage.errors import ExitCode, PersonaError
+
 POLL_S = 0.5
 
 
-class WorkerKilledError(Exception):
+class WorkerKilledError(PersonaError):
     """A worker process ended without a word; what was finished stays, and the same command goes on from there."""
+
+    exit_code = ExitCode.WORKER_KILLED
 
 
 @dataclass(frozen=True)

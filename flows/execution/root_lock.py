@@ -5,14 +5,17 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
+from storage.errors import ExitCode, PersonaError
 from storage.store import Store
 
 OTHERS = ("training", "models", "benchmarks", "evaluations", "comparisons", "reviews")
 """Folders below a root whose writers do not hold its lock: what lies there half-written may still be worked on."""
 
 
-class RootInUseError(Exception):
+class RootInUseError(PersonaError):
     """Another run is writing under the same root."""
+
+    exit_code = ExitCode.ROOT_IN_USE
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from typing import Any
 
 from storage.digest import canonical_json
+from storage.errors import ExitCode, InputError, PersonaError
 from storage.report import WHOLE, ItemCounts, StageReport, checked
 from storage.run_record import RunBooks, books_path
 from storage.shard import Shard
@@ -10,8 +11,10 @@ from storage.snapshot import Snapshot
 from storage.store import Store
 
 
-class TooManyFailuresError(Exception):
+class TooManyFailuresError(PersonaError):
     """So many photos could not be read that the dataset would not be what was asked for."""
+
+    exit_code = ExitCode.TOO_MANY_FAILURES
 
 
 class Books:
@@ -41,7 +44,7 @@ class Books:
             photos = [r.counts["photo"] for r in self.reports if r.source == source and "photo" in r.counts]
             num_in, num_failed = photos[0].num_in, sum(counts.num_failed for counts in photos)
             if not num_in:
-                raise ValueError(
+                raise InputError(
                     f"source {source} lists no photo at all: look at its paths, and whether its files are whole"
                 )
             if num_failed > max_share * num_in:

@@ -13,6 +13,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from model.data.item_rng import item_rng
 from model.data.kernels import WEIGHT_STEPS, GaussianKernel, Kernel, Shape, SincKernel, kernel_weights
+from storage.errors import InputError
 from storage.frozen import Frozen
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -245,7 +246,7 @@ def degrade(hq_bgr: np.ndarray, recipe: Recipe) -> np.ndarray:
         ValueError: `hq_bgr` is no such array.
     """
     if hq_bgr.dtype != np.uint8 or hq_bgr.ndim != 3 or hq_bgr.shape[2] != 3 or not hq_bgr.size:
-        raise ValueError(f"a picture to degrade is {hq_bgr.dtype} {hq_bgr.shape}: give a (H, W, 3) uint8 array")
+        raise InputError(f"a picture to degrade is {hq_bgr.dtype} {hq_bgr.shape}: give a (H, W, 3) uint8 array")
     height, width = hq_bgr.shape[:2]
     small = max(1, width // recipe.downscale), max(1, height // recipe.downscale)
     first, second = recipe.first, recipe.second

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from model.data.degradation import DegradationConfig, degrade, draw_recipe
 from model.data.item_rng import item_rng
 from model.data.order import CropOrder, RowGroup, Window, crop_order
+from storage.errors import InputError
 from storage.store import Store
 
 
@@ -105,7 +106,7 @@ def _read_group(snapshot: Store, group: RowGroup, rows: np.ndarray) -> list[tupl
         with snapshot.filesystem.open_input_file(snapshot.full(group.path)) as file:
             table = pq.ParquetFile(file).read_row_group(group.number, ["crop_id", "image.bytes"], use_threads=False)
     except OSError as error:
-        raise ValueError(f"{snapshot.root}/{group.path} cannot be read ({error}): is it still there?") from error
+        raise InputError(f"{snapshot.root}/{group.path} cannot be read ({error}): is it still there?") from error
     crops = table.take(rows).to_pylist()
     return [(crop["crop_id"], crop["image"]["bytes"]) for crop in crops]
 
@@ -120,7 +121,7 @@ def training_crop(
     """
     hq = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
     if hq is None:
-        raise ValueError(f"crop {crop_id} cannot be decoded: compare with `persona snapshot verify`")
+        raise InputError(f"crop {crop_id} cannot be decoded: compare with `persona snapshot verify`")
     rng = item_rng("augmentation", seed, epoch, crop_id)
     hq = _framed(hq, side_px, rng, crop_id)
     if rng.random() < 0.5:
@@ -133,7 +134,7 @@ def _framed(hq: np.ndarray, side_px: int, rng: np.random.Generator, crop_id: str
     height, width = hq.shape[:2]
     largest = min(height, width)
     if largest < side_px:
-        raise ValueError(f"crop {crop_id} has {width}x{height} pixels: make side_px {side_px} no more than that")
+        raise InputError(f"crop {crop_id} has {width}x{height} pixels: make side_px {side_px} no more than that")
     # Evenly over the logarithm: as many close-ups as whole people.
     side = round(largest * (side_px / largest) ** rng.random())
     left, top = rng.integers(width - side + 1), rng.integers(height - side + 1)

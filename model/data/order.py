@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from model.data.item_rng import item_rng
+from storage.errors import InputError
 from storage.snapshot import load_manifest
 from storage.store import Store
 
@@ -89,10 +90,10 @@ def crop_order(snapshot: Store, seed: int) -> CropOrder:
     for file in files:
         found = _row_groups(snapshot, file["path"])
         if sum(group.num_rows for group in found) != file["rows"]:
-            raise ValueError(f"{snapshot.root}/{file['path']} was published with {file['rows']} crops: publish again")
+            raise InputError(f"{snapshot.root}/{file['path']} was published with {file['rows']} crops: publish again")
         groups += found
     if not groups:
-        raise ValueError(f"{snapshot.root} has no train split: take a snapshot with one")
+        raise InputError(f"{snapshot.root} has no train split: take a snapshot with one")
     return CropOrder(tuple(groups), seed)
 
 
@@ -101,6 +102,6 @@ def _row_groups(snapshot: Store, path: str) -> list[RowGroup]:
         with snapshot.filesystem.open_input_file(snapshot.full(path)) as file:
             metadata = pq.read_metadata(file)
     except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
-        raise ValueError(f"{snapshot.root}/{path} cannot be read: compare with `persona snapshot verify`") from error
+        raise InputError(f"{snapshot.root}/{path} cannot be read: compare with `persona snapshot verify`") from error
     counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     return [RowGroup(path, i, num_rows) for i, num_rows in enumerate(counts) if num_rows]

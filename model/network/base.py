@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from model.network.weights import WeightsUnavailableError, answers
 from model.training.exit_codes import is_out_of_memory
 from storage.digest import sha256_of_file
+from storage.errors import InputError
 
 NUM_TIMESTEPS = 1000
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -110,7 +111,7 @@ def _schedule(folder: Path, base: str) -> torch.Tensor:
     scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     prediction = scheduler.config.prediction_type
     if prediction != "epsilon" or scheduler.config.num_train_timesteps != NUM_TIMESTEPS:
-        raise ValueError(
+        raise InputError(
             f"base {base} predicts {prediction} over {scheduler.config.num_train_timesteps} steps, but the one step "
             f"needs epsilon over {NUM_TIMESTEPS}: take Stable Diffusion 2.1 *base*, not the 768-v model"
         )
@@ -127,12 +128,12 @@ def _config(folder: Path, part: str, base: str) -> dict[str, Any]:
 def _check_architecture(unet: dict[str, Any], vae: dict[str, Any], base: str) -> None:
     classes = unet.get("_class_name"), vae.get("_class_name")
     if classes != ("UNet2DConditionModel", "AutoencoderKL"):
-        raise ValueError(f"base {base} holds {classes[0]} and {classes[1]}, not UNet2DConditionModel and AutoencoderKL")
+        raise InputError(f"base {base} holds {classes[0]} and {classes[1]}, not UNet2DConditionModel and AutoencoderKL")
     channels = unet.get("in_channels"), unet.get("out_channels"), vae.get("latent_channels", 4)
     if len(set(channels)) != 1:
-        raise ValueError(
+        raise InputError(
             f"base {base} has a U-Net from {channels[0]} to {channels[1]} channels and a VAE of {channels[2]} latent "
             "channels: take a text-to-image base, not an inpainting, depth or upscaling model"
         )
     if unet.get("addition_embed_type") or unet.get("class_embed_type"):
-        raise ValueError(f"base {base} wants additional conditions (as SDXL does): take Stable Diffusion 2.1 base")
+        raise InputError(f"base {base} wants additional conditions (as SDXL does): take Stable Diffusion 2.1 base")

@@ -13,6 +13,7 @@ from model.network.adapters import GENERATOR, add_adapter, lora_parameters, merg
 from model.network.base import Base, base_hashes, load_base
 from model.network.hfie import Hfie, NullPrompt, encoder_hash, load_encoder, load_null_prompt
 from model.network.network_config import HfieConfig, NetworkConfig
+from storage.errors import InputError
 
 T_L = 999
 """The timestep of the one step: the LQ latent is taken for the noisiest of all."""
@@ -83,7 +84,7 @@ class Generator(nn.Module):
             for name, tensor in lora_parameters(getattr(self, part), GENERATOR).items()
         }
         if not adapters:
-            raise ValueError("the adapters were merged into the weights: open the model again to train or save it")
+            raise InputError("the adapters were merged into the weights: open the model again to train or save it")
         head = {f"embedder.{name}": tensor for name, tensor in self.embedder.state_dict(keep_vars=True).items()}
         return adapters | {name: tensor for name, tensor in head.items() if not name.startswith("embedder.encoder.")}
 
@@ -131,7 +132,7 @@ def build_generator(config: NetworkConfig, dtype: torch.dtype = torch.float32, s
     hashes = base_hashes(config.base)
     prompt_dim = base.unet.config.cross_attention_dim
     if not isinstance(prompt_dim, int):
-        raise ValueError(f"base {config.base} has cross_attention_dim {prompt_dim}: take Stable Diffusion 2.1 base")
+        raise InputError(f"base {config.base} has cross_attention_dim {prompt_dim}: take Stable Diffusion 2.1 base")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         embedder: Hfie | NullPrompt

@@ -13,6 +13,7 @@ from torch import nn
 from model.network.network_config import HfieConfig, NullPromptConfig, SwinConfig
 from model.network.weights import WeightsUnavailableError
 from storage.digest import sha256_of_file
+from storage.errors import InputError
 
 _MEAN_RGB = (0.485, 0.456, 0.406)
 _STD_RGB = (0.229, 0.224, 0.225)
@@ -58,7 +59,7 @@ class Hfie(nn.Module):
     def __init__(self, config: HfieConfig, encoder: ImageEncoder, prompt_dim: int) -> None:
         super().__init__()
         if prompt_dim % config.num_heads:
-            raise ValueError(f"prompt.num_heads {config.num_heads} does not divide the prompt's dimension {prompt_dim}")
+            raise InputError(f"prompt.num_heads {config.num_heads} does not divide the prompt's dimension {prompt_dim}")
         self.encoder = encoder
         self.queries = nn.Parameter(torch.randn(config.num_queries, prompt_dim) * config.query_std)
         self.attention = nn.MultiheadAttention(
@@ -144,7 +145,7 @@ def load_null_prompt(config: NullPromptConfig, prompt_dim: int) -> NullPrompt:
             "encoder's output for a single space there"
         ) from error
     if prompt.ndim != 2 or prompt.shape[1] != prompt_dim:
-        raise ValueError(
+        raise InputError(
             f"the prompt in {config.prompt} is {tuple(prompt.shape)}, the U-Net takes (tokens, {prompt_dim})"
         )
     return NullPrompt(prompt)

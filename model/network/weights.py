@@ -7,13 +7,17 @@ from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from storage.errors import ExitCode, InputError, PersonaError
+
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 CONNECT_TIMEOUT_S = 5.0
 
 
-class WeightsUnavailableError(Exception):
+class WeightsUnavailableError(PersonaError):
     """Weights are neither here nor to be had, or not to be trusted; the message names the file and the remedy."""
+
+    exit_code = ExitCode.WEIGHTS_MISSING
 
 
 def cache_folder() -> Path:
@@ -50,7 +54,7 @@ def resolve_device(device: Device) -> Literal["cpu", "cuda", "mps"]:
     if device == "auto":
         return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
     if not there[device]:
-        raise ValueError(f"device {device} is not available on this machine; use auto or cpu")
+        raise InputError(f"device {device} is not available on this machine; use auto or cpu")
     return device
 
 

@@ -21,6 +21,7 @@ from model.network.generator import Generator
 from model.network.weights import Device, resolve_device
 from model.restoration.colour import ColourCorrection, corrected
 from model.restoration.tiling import tiled
+from storage.errors import InputError
 from storage.frozen import Frozen
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -63,7 +64,7 @@ class Restorer:
         self.config = config
         self.step_px = generator.side_multiple_px
         if config.tile_px % self.step_px or config.tile_px - config.overlap_px < self.step_px:
-            raise ValueError(
+            raise InputError(
                 f"tile_px {config.tile_px} must be a multiple of {self.step_px} and exceed overlap_px by it"
             )
         self.min_side_px = int(generator.unet.config.sample_size) * generator.downsampling
@@ -121,12 +122,12 @@ class Restorer:
             ValueError: `picture` is no picture, or would need too many pixels.
         """
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-            raise ValueError(f"a picture to restore is {picture.dtype} {picture.shape}: give (H, W, 3) uint8 arrays")
+            raise InputError(f"a picture to restore is {picture.dtype} {picture.shape}: give (H, W, 3) uint8 arrays")
         height, width = picture.shape[:2]
         scale = max(self.config.upscale, self.min_side_px / min(height, width))
         size = round(width * scale), round(height * scale)
         if size[0] * size[1] > self.config.max_megapixels * 1e6:
-            raise ValueError(
+            raise InputError(
                 f"{width}x{height} pixels need work on {size[0]}x{size[1]}, more than {self.config.max_megapixels:g} "
                 "megapixels: shrink or crop the picture"
             )
@@ -154,7 +155,7 @@ class Restorer:
         whole = functional.pad(lq, (0, missing[0], 0, missing[1]), mode="reflect")
         restored = corrected(self._generate(whole)[:, :, :height, :width], lq, self.config.colour)
         if not torch.isfinite(restored).all():
-            raise ValueError("the network gave values that are not finite: restore in fp32")
+            raise InputError("the network gave values that are not finite: restore in fp32")
         eight_bit = ((restored.clamp(-1, 1) + 1) * 127.5).round().byte()
         return eight_bit.permute(0, 2, 3, 1).flip(-1).cpu().numpy()
 

@@ -12,6 +12,7 @@ import torch
 from model.restoration.picture_files import SUFFIXES, Picture, UnusablePictureError, png_bytes, read_picture
 from model.restoration.restore import Restorer
 from storage.digest import canonical_json
+from storage.errors import InputError
 from storage.reasons import Reason
 from storage.store import Store
 
@@ -50,9 +51,9 @@ def find_jobs(inputs: Sequence[str], out: Path) -> list[Job]:
         jobs.append(Job(path, output, first.get(output)))
         first.setdefault(output, path)
         if (out / output).resolve() in found:
-            raise ValueError(f"{out / output} would be replaced, which is an input: choose another output folder")
+            raise InputError(f"{out / output} would be replaced, which is an input: choose another output folder")
     if not jobs:
-        raise ValueError(f"{' '.join(inputs)} holds no picture: give files, folders or patterns")
+        raise InputError(f"{' '.join(inputs)} holds no picture: give files, folders or patterns")
     return jobs
 
 

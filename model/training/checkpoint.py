@@ -27,6 +27,7 @@ from model.model_folder import (
 )
 from model.training.run_folder import checkpoint_folder, checkpoints
 from model.training.train_step import Part, Training
+from storage.errors import InputError
 
 STATE = "state"
 _REGULARIZER = f"{STATE}/regularizer.safetensors"
@@ -79,7 +80,7 @@ def resume(output: Path, training: Training, fingerprint: str) -> Position:
             print(f"checkpoint {folder.name} is left out: {error}", flush=True)
             continue
         if facts["fingerprint"] != fingerprint:
-            raise ValueError(_difference(folder, about["training"], training))
+            raise InputError(_difference(folder, about["training"], training))
         put_tensors(training.generator, tensors, folder)
         _put_regularizer(training, regularizer)
         _put_optimizer_tensors(training.parts, optimizer)
@@ -96,7 +97,7 @@ def warm_start(folder: Path, training: Training) -> None:
     """
     about = read_about(folder)
     if about["base"] != training.generator.hashes:
-        raise ValueError(f"warm_start {folder} was trained on another base than {training.config.network.base}")
+        raise InputError(f"warm_start {folder} was trained on another base than {training.config.network.base}")
     put_tensors(training.generator, load_tensors(folder / TENSORS), folder)
     if (folder / _REGULARIZER).is_file():
         _put_regularizer(training, load_tensors(folder / _REGULARIZER))

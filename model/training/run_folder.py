@@ -13,8 +13,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from model.training.exit_codes import ExitCode
 from storage.code_version import code_version
+from storage.errors import ExitCode
 from storage.store import PART
 
 ABOUT = "model.json"

@@ -15,10 +15,11 @@ from model.data.loader import train_loader
 from model.model_folder import About
 from model.network.weights import resolve_device
 from model.training.checkpoint import Position, resume, save_checkpoint, warm_start
-from model.training.exit_codes import ExitCode
+from model.training.exit_codes import meaning
 from model.training.run_folder import GRIDS, append_curve, cut_curves, last_losses, result_of, sweep, write_result
 from model.training.train_config import TrainConfig
 from model.training.train_step import Pictures, Training, learning_rate
+from storage.errors import ExitCode, InputError
 
 GRID_ROWS = 4
 
@@ -41,7 +42,7 @@ def open_accelerator(config: TrainConfig) -> Accelerator:
     on_cpu = resolve_device(config.device) == "cpu"
     accelerator = Accelerator(cpu=on_cpu, log_with="tensorboard", project_dir=config.output)
     if config.batch_size % (accelerator.num_processes * config.accumulation):
-        raise ValueError(
+        raise InputError(
             f"batch_size {config.batch_size} must be a multiple of {accelerator.num_processes} devices times "
             f"accumulation {config.accumulation}"
         )
@@ -157,7 +158,7 @@ class Run:
         folder = self._save()
         if self.accelerator.is_main_process:
             done = (self.step - self.first_step) * self.config.batch_size
-            result = result_of(ExitCode.SUCCESS, ExitCode.SUCCESS.meaning) | {
+            result = result_of(ExitCode.SUCCESS, meaning(ExitCode.SUCCESS)) | {
                 "model": folder.relative_to(self.config.output).as_posix(),
                 "step": self.step,
                 "seconds": round(self._seconds(), 3),

@@ -15,6 +15,7 @@ from model.training.exit_codes import NonFiniteLossError
 from model.training.losses import draw, generator_loss, load_lpips
 from model.training.regularizer import Regularizer
 from model.training.train_config import TrainConfig
+from storage.errors import InputError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -54,7 +55,7 @@ class Training:
         dtype, device = DTYPES[config.precision], accelerator.device
         self.generator = generator or build_generator(config.network, dtype, config.seed)
         if config.side_px % self.generator.side_multiple_px:
-            raise ValueError(f"side_px {config.side_px} must be a multiple of {self.generator.side_multiple_px}")
+            raise InputError(f"side_px {config.side_px} must be a multiple of {self.generator.side_multiple_px}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
             self.regularizer = Regularizer(self.generator)

@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt
 
 from storage.benchmark import FOLDER, LQ, OnProgress, batches_of, commit_benchmark, splits_of, write_part
 from storage.digest import digest
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.reasons import Reason
 from storage.report import StageReport, Tally
@@ -71,7 +72,7 @@ class TrainPhotos:
         columns = ["crop_id", "photo_phash"]
         batches = [b for path in splits_of(snapshot).get("train", []) for b in batches_of(snapshot, path, columns)]
         if not batches:
-            raise ValueError(f"{snapshot.id} has no train split: name a snapshot that models are trained on")
+            raise InputError(f"{snapshot.id} has no train split: name a snapshot that models are trained on")
         table = pa.Table.from_batches(batches)
         photo_phash, first = np.unique(table["photo_phash"].to_numpy(), return_index=True)
         return cls(snapshot, table["crop_id"].to_numpy()[first], photo_phash)
@@ -167,7 +168,7 @@ def draw(
     crops, num = metadata.candidates, len(metadata.candidates.crop_id)
     unknown = sorted(config.limits.keys() - crops.values.keys())
     if unknown:
-        raise ValueError(f"sample.limits names {unknown[0]!r}, which was not computed: add it to score.metrics")
+        raise InputError(f"sample.limits names {unknown[0]!r}, which was not computed: add it to score.metrics")
     lost: dict[int, NotDrawn] = {
         i: NotDrawn(Reason.NOT_SCORED, detail=name)
         for name, values in crops.values.items()
@@ -233,7 +234,7 @@ def build_test(
         return benchmark
     drawn = pa.concat_tables([shard.read("drawn") for shard in sampled])
     if not drawn.num_rows:
-        raise ValueError("no crop is within sample.limits and unlike train, so there is nothing to draw: relax them")
+        raise InputError("no crop is within sample.limits and unlike train, so there is nothing to draw: relax them")
     drawn = drawn.sort_by([(column, "ascending") for column in ("source", "shard", "crop_id")])
     shard_of = {(s.crops.source, s.crops.number): s for s in scored}
     facts = []

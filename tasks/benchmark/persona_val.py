@@ -26,6 +26,7 @@ from storage.benchmark import (
     write_part,
 )
 from storage.digest import digest
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.schema import with_image_feature
 from storage.snapshot import Snapshot
@@ -71,7 +72,7 @@ def build_val(snapshot: Snapshot, config: ValConfig, on_progress: OnProgress | N
         return benchmark
     ids_in = {path: _crop_ids(snapshot, path) for path in splits_of(snapshot).get(SPLIT, [])}
     if not ids_in:
-        raise ValueError(f"{snapshot.id} has no val split: set select.val_size, and curate again")
+        raise InputError(f"{snapshot.id} has no val split: set select.val_size, and curate again")
     chosen = drawn(chain.from_iterable(ids_in.values()), config)
     facts = []
     for number, path in enumerate(path for path, ids in ids_in.items() if chosen.intersection(ids)):

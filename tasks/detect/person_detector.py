@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt
 
 from model.network.weights import Device, WeightsUnavailableError, answers, cache_folder, resolve_device, use_threads
 from storage.digest import sha256_of_file
+from storage.errors import InputError
 from storage.frozen import Frozen
 
 _NMS_LIMIT_MS = 2000
@@ -94,9 +95,9 @@ def open_detector(config: DetectConfig, num_threads: int | None = None) -> Detec
     network = _load(path, device, config.image_size_px, num_threads)
     names, sides = network.predictor.model.names, set(network.predictor.imgsz)
     if unknown := set(config.class_ids) - set(names):
-        raise ValueError(f"detect.class_ids {sorted(unknown)} are not among the classes of {path.name}, {names}")
+        raise InputError(f"detect.class_ids {sorted(unknown)} are not among the classes of {path.name}, {names}")
     if sides != {config.image_size_px}:
-        raise ValueError(f"{path.name} takes only detect.image_size_px {sides}, not {config.image_size_px}")
+        raise InputError(f"{path.name} takes only detect.image_size_px {sides}, not {config.image_size_px}")
     return Detector(network, device, _photos_per_pass(network.predictor.model, device, config.batch_size))
 
 

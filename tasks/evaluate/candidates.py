@@ -10,6 +10,7 @@ import numpy as np
 
 from model.network.weights import Device
 from storage.digest import digest, sha256_of_file
+from storage.errors import InputError
 from storage.evaluation import Kind
 
 Restore = Callable[[list[str], list[np.ndarray]], list[np.ndarray | str]]
@@ -49,7 +50,7 @@ def model(folder: Path, label: str | None = None) -> Contender:
     """
     about = folder / "model.json"  # holds the hashes of all files, which are compared when they are loaded
     if not about.is_file():
-        raise ValueError(f"{folder} is no model: it has no model.json")
+        raise InputError(f"{folder} is no model: it has no model.json")
 
     def prepare(device: Device) -> Restore:
         from model.restoration.restore import Restorer  # here, since reading a configuration must not import torch
@@ -76,10 +77,10 @@ def restored_folder(folder: Path, crop_ids: list[str], label: str | None = None)
     """
     files = {path.stem: path for path in sorted(folder.glob("*.png"))}
     if not files:
-        raise ValueError(f"{folder} holds no PNG: give the folder of the restored pictures")
+        raise InputError(f"{folder} holds no PNG: give the folder of the restored pictures")
     if not files.keys() & set(crop_ids):
         if len(files) != len(crop_ids):
-            raise ValueError(
+            raise InputError(
                 f"no file in {folder} is named after a crop, and for their order {len(files)} files are not as many as"
                 f" the benchmark's {len(crop_ids)} pictures: name them CROP_ID.png"
             )

@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.digest import digest
+from storage.errors import InputError
 from storage.evaluation import Comparison, Difference, Evaluation
 from storage.store import Store
 from tasks.evaluate.evaluate import PER_IMAGE, EvaluateConfig
@@ -29,7 +30,7 @@ def compare(store: Store, a: Evaluation, b: Evaluation, config: EvaluateConfig) 
         ValueError: they judged different benchmarks.
     """
     if a.benchmark.digest != b.benchmark.digest:
-        raise ValueError(
+        raise InputError(
             f"{a.id} was judged on {a.benchmark.id}, {b.id} on {b.benchmark.id}: judge both on one of them"
         )
     values_a, values_b = per_image(store, a), per_image(store, b)

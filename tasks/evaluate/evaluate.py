@@ -16,6 +16,7 @@ from model.network.weights import Device, WeightsUnavailableError, resolve_devic
 from storage.benchmark import OnProgress, batches_of, has_hq, schema_of, splits_of
 from storage.code_version import code_version
 from storage.digest import canonical_json, digest
+from storage.errors import InputError
 from storage.evaluation import (
     EXAMPLES,
     FILE,
@@ -132,7 +133,7 @@ def evaluate(
     failures = table["failure"].drop_null()
     if len(failures) == table.num_rows:
         why = failures[0] if len(failures) else "the benchmark is empty"
-        raise ValueError(f"no picture of {contender.label} can be judged: {why}")
+        raise InputError(f"no picture of {contender.label} can be judged: {why}")
     results = {metric: _unavailable(metric, why) for metric, why in unavailable.items()}
     for metric in weights:
         of_images = metric in table.column_names

@@ -5,6 +5,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from storage.errors import InputError
+
 
 def decoded(row: dict[str, Any], column: str) -> np.ndarray:
     """The picture in a column of type IMAGE as (H, W, 3) uint8 BGR.
@@ -18,5 +20,5 @@ def decoded(row: dict[str, Any], column: str) -> np.ndarray:
     """
     picture = cv2.imdecode(np.frombuffer(row[column]["bytes"], np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise ValueError(f"{column} of crop {row['crop_id']} is not a picture: the file is damaged, make it again")
+        raise InputError(f"{column} of crop {row['crop_id']} is not a picture: the file is damaged, make it again")
     return picture

@@ -25,6 +25,7 @@ import numpy as np
 
 from model.network.weights import CONNECT_TIMEOUT_S, WeightsUnavailableError, answers
 from storage.digest import sha256_of_file
+from storage.errors import InputError
 
 _LOWER_IS_BETTER = {"dmm": True}
 """Where pyiqa's own direction is wrong: dmm is a distance, 0 for equal pictures."""
@@ -85,7 +86,7 @@ def checked_name(name: str) -> str:
         why = f"metric {name} needs a reference picture, and crops have none"
     else:
         why = f"there is no metric {name}"
-    raise ValueError(f"{why}; try {', '.join(close)}")
+    raise InputError(f"{why}; try {', '.join(close)}")
 
 
 def lower_is_better(name: str) -> bool:

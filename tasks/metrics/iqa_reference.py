@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from storage.errors import InputError
 from tasks.metrics.iqa import load_metric, pictures_per_pass, to_tensor
 
 _INCEPTION_SIDE_PX = 299
@@ -56,7 +57,7 @@ class FrechetSums:
             ValueError: fewer than two pictures.
         """
         if self.num < 2:
-            raise ValueError(f"FID needs two pictures at least, and there is {self.num}")
+            raise InputError(f"FID needs two pictures at least, and there is {self.num}")
         mean = self._sum / self.num
         return mean, (self._products - self.num * np.outer(mean, mean)) / (self.num - 1)
 

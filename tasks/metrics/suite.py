@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from storage.errors import InputError
 from tasks.metrics.iqa import measure, mode_of
 from tasks.metrics.iqa_reference import FrechetSums, frechet_distance, inception_features, measure_pairs
 
@@ -35,7 +36,7 @@ class Meter:
         if mode_of(metric) == "NR":
             return measure(metric, restored, self._device, self._batch_size)
         if references is None:
-            raise ValueError(f"metric {metric} needs references, and the benchmark has none")
+            raise InputError(f"metric {metric} needs references, and the benchmark has none")
         return measure_pairs(metric, restored, references, self._device, self._batch_size)
 
     @property

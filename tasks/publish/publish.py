@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pydantic import PositiveInt
 
 from storage.digest import digest, sha256_of_file
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.report import StageReport
 from storage.schema import CROPS, with_image_feature
@@ -110,7 +111,7 @@ def plan_snapshot(
     table = pa.concat_tables([shard.read("selection", columns) for shard in selection_shards])
     chosen = table.filter(table["split"].is_valid()).sort_by([(c, "ascending") for c in ("source", "shard", "crop_id")])
     if not chosen.num_rows:
-        raise ValueError("no crop was chosen, so there is nothing to publish: relax select.limits or select.top_share")
+        raise InputError("no crop was chosen, so there is nothing to publish: relax select.limits or select.top_share")
     statistics = selection_shards[0].read("statistics").to_pylist()
     inputs = sorted(
         [s.crops.name, s.crops.digest_of("crops"), {metric: x.digest_of("scores") for metric, x in s.scores.items()}]
@@ -162,7 +163,7 @@ def published_schema(metrics: Sequence[str]) -> pa.Schema:
     extra = [*sorted(metrics), "score"]
     taken = set(CROPS.names) & set(extra)
     if taken:
-        raise ValueError(f"metric {taken.pop()!r} is named like a column of the crops: leave it out")
+        raise InputError(f"metric {taken.pop()!r} is named like a column of the crops: leave it out")
     added = [pa.field(name, pa.float64(), nullable=False) for name in extra]
     return with_image_feature(pa.schema([*CROPS, *added]))
 
@@ -191,7 +192,7 @@ def write_part(part: Part, on_progress: OnProgress | None = None) -> FileFacts:
             writer.abandon()
             raise
         if writer.num_rows != part.num_rows:
-            raise ValueError(f"{target}: {part.num_rows} crops were chosen, {writer.num_rows} are there; select again")
+            raise InputError(f"{target}: {part.num_rows} crops were chosen, {writer.num_rows} are there; select again")
         return FileFacts(part.path, part.split, part.num_rows, num_bytes, sha256_of_file(aside))
 
 

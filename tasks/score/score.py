@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from model.network.weights import Device, resolve_device, use_threads
 from storage.digest import digest
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.reasons import Reason
 from storage.report import StageReport, Tally
@@ -92,7 +93,7 @@ def _decoded(row: Row, crops: Shard) -> np.ndarray:
     """The crop as (H, W, 3) uint8 BGR."""
     picture = cv2.imdecode(np.frombuffer(row["image"]["bytes"], np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise ValueError(f"crop {row['crop_id']} in {crops.name} is not an image: the shard is damaged, delete it")
+        raise InputError(f"crop {row['crop_id']} in {crops.name} is not an image: the shard is damaged, delete it")
     return picture
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from storage.errors import InputError
 from storage.reviews import Verdict
 from tasks.select.scored_crops import ScoredShard, read_metadata
 from tasks.select.verdicts import (
@@ -77,7 +78,7 @@ def calibrate(
         ValueError: `wanted` is not positive, or a shard lacks a metric.
     """
     if wanted is not None and wanted < 1:
-        raise ValueError(f"{wanted} crops are wanted: ask for at least 1")
+        raise InputError(f"{wanted} crops are wanted: ask for at least 1")
     metadata = read_metadata(scored_shards, reviews or {}, with_licences=config.allowed_licences is not None)
     trial = _Trial(metadata.candidates, metadata.table["source"].to_numpy(), lower_is_better, config)
     everything = SelectConfig(top_share=1.0, allowed_licences=config.allowed_licences)

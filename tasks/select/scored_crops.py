@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.errors import InputError
 from storage.reviews import Verdict
 from storage.shard import Shard
 from tasks.select.verdicts import Candidates
@@ -60,7 +61,7 @@ def read_metadata(
     tables = []
     for shard in scored_shards:
         if sorted(shard.scores) != metrics:
-            raise ValueError(f"{shard.crops.name} has scores of {sorted(shard.scores)}, others of {metrics}")
+            raise InputError(f"{shard.crops.name} has scores of {sorted(shard.scores)}, others of {metrics}")
         crops = shard.crops.read("crops", [*_COLUMNS, *(_LICENCE if with_licences else [])])
         number = pa.array(np.full(crops.num_rows, shard.crops.number, np.int32))
         crops = crops.append_column("shard", number)
@@ -68,13 +69,13 @@ def read_metadata(
             crops = crops.append_column(f"score/{metric}", _aligned(crops["crop_id"], shard.scores[metric]))
         tables.append(crops)
     if not tables:
-        raise ValueError("there is nothing to select from: no shard of scored crops was given")
+        raise InputError("there is nothing to select from: no shard of scored crops was given")
     table = pa.concat_tables(tables).combine_chunks()
     table = table.take(pc.sort_indices(table["crop_id"]))
     crop_id = table["crop_id"].to_numpy()
     twice = crop_id[1:][crop_id[1:] == crop_id[:-1]]
     if len(twice):
-        raise ValueError(f"crop {twice[0]} occurs twice: the same shard was given twice, or two sources share a name")
+        raise InputError(f"crop {twice[0]} occurs twice: the same shard was given twice, or two sources share a name")
     side = np.column_stack([table["photo_width_px"].to_numpy(), table["photo_height_px"].to_numpy()] * 2)
     candidates = Candidates(
         crop_id=crop_id,
@@ -100,7 +101,7 @@ def _aligned(crop_id: pa.ChunkedArray, shard: Shard) -> pa.Array:
     scored = shard.read("scores", ["crop_id", "value"])
     at = pc.index_in(scored["crop_id"], crop_id.combine_chunks())
     if at.null_count:
-        raise ValueError(f"{shard.name} scores {at.null_count} crops that its crop shard does not hold: delete it")
+        raise InputError(f"{shard.name} scores {at.null_count} crops that its crop shard does not hold: delete it")
     values = np.full(len(crop_id), np.nan)
     values[at.to_numpy()] = scored["value"].to_numpy()
     return pa.array(values)

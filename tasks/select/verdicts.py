@@ -14,6 +14,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, NonNegativeInt
 
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.reasons import Reason
 from tasks.select.near_duplicates import MAX_LIMIT_BITS, HashedPictures, hamming, same_person_pairs
@@ -150,14 +151,14 @@ def choose(crops: Candidates, lower_is_better: Mapping[str, bool], config: Selec
 
 def _check_metrics(values: Mapping[str, object], lower_is_better: Mapping[str, bool], config: SelectConfig) -> None:
     if values.keys() != lower_is_better.keys():
-        raise ValueError(
+        raise InputError(
             f"scores of {sorted(values)}, but directions of {sorted(lower_is_better)}: name the same metrics"
         )
     if not values:
-        raise ValueError("no metric was computed: name at least one in score.metrics")
+        raise InputError("no metric was computed: name at least one in score.metrics")
     unknown = sorted(config.limits.keys() - values.keys())
     if unknown:
-        raise ValueError(f"select.limits names {unknown[0]!r}, which was not computed: add it to score.metrics")
+        raise InputError(f"select.limits names {unknown[0]!r}, which was not computed: add it to score.metrics")
 
 
 def scores(crops: Candidates, lower_is_better: Mapping[str, bool]) -> np.ndarray:

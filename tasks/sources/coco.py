@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import FilePath
 
+from storage.errors import InputError
 from storage.reasons import Reason
 from storage.schema import BOXES
 from tasks.sources.base import Source
@@ -74,19 +75,19 @@ class CocoShapedSource(Source):
             return
         for key in ("images", "annotations", "categories"):
             if key not in met:
-                raise ValueError(f"{self.annotations} has no array {key}, only {', '.join(met) or 'none at all'}")
+                raise InputError(f"{self.annotations} has no array {key}, only {', '.join(met) or 'none at all'}")
         if met["categories"] != (categories or []) or (licences and met.get("licenses") != licences):
-            raise ValueError(
+            raise InputError(
                 f"{self.annotations}: categories and licenses must be one array each, of objects with an id"
             )
         if not labels:
-            raise ValueError(f"{self.annotations} has no categories, so it does not say which boxes are people")
+            raise InputError(f"{self.annotations} has no categories, so it does not say which boxes are people")
 
     def _person_labels(self, categories: list[dict[str, Any]] | None) -> Labels:
         named = [(item["id"], text(item.get("name"))) for item in _hashable(categories)]
         labels = {key: name for key, name in named if name and name.casefold() == "person"}
         if named and not labels:
-            raise ValueError(
+            raise InputError(
                 f"{self.annotations} has no category 'person', only {', '.join(sorted(str(name) for _, name in named))}"
             )
         return labels

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from storage.errors import InputError
 from storage.reasons import Reason
 from tasks.sources.records import Unread
 
@@ -65,7 +66,7 @@ def _check_header(path: Path, columns: Sequence[str]) -> None:
         header = next(csv.reader([file.readline(1 << 16)]), [])
     for column in columns:
         if column not in header:
-            raise ValueError(f"{path} has no column {column}, only {', '.join(header) or 'none at all'}")
+            raise InputError(f"{path} has no column {column}, only {', '.join(header) or 'none at all'}")
 
 
 def _broken(path: Path, row: pa_csv.InvalidRow) -> Unread:

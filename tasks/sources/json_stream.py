@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from storage.errors import InputError
+
 READ_BYTES = 1 << 20
 MAX_ITEM_CHARS = 1 << 25
 """No item of an annotation file is longer (COCO's longest are 1 MB); text that long without an end is broken."""
@@ -39,7 +41,7 @@ def arrays_of(path: Path) -> Iterator[tuple[str, Iterator[Any]]]:
         window = _Window(file, path)
         first = window.next_char()
         if first and first != "{":
-            raise ValueError(f"{path} is no JSON object: it starts with {first!r}")
+            raise InputError(f"{path} is no JSON object: it starts with {first!r}")
         window.at += 1
         if window.next_char() == "}":
             return

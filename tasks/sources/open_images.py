@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import FilePath
 
+from storage.errors import InputError
 from storage.reasons import Reason
 from storage.schema import BOXES, PHOTOS
 from tasks.images.failed_files import file_signature
@@ -91,7 +92,7 @@ class OpenImagesSource(Source):
             name_of_mid = {row[0]: row[1] for row in csv.reader(file) if len(row) >= 2}
         numbers = {mid: PERSON_CLASSES.index(name) for mid, name in name_of_mid.items() if name in PERSON_CLASSES}
         if not numbers:
-            raise ValueError(
+            raise InputError(
                 f"{self.classes} names none of the classes {', '.join(PERSON_CLASSES)}, "
                 f"but {len(name_of_mid)} others such as {', '.join([*name_of_mid.values()][:5])}"
             )

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from storage.errors import InputError
 from storage.snapshot import MANIFEST, Snapshot, list_snapshots
 from storage.store import Store
 
@@ -31,7 +32,7 @@ def newest_snapshot(store: Store, dataset: str) -> Snapshot:
     """
     snapshots = [s for s in list_snapshots(store) if s.manifest()["name"] == dataset]
     if not snapshots:
-        raise ValueError(
+        raise InputError(
             f"there is no snapshot of {dataset} below {store.full('snapshots')}: run `persona curate` first"
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import NonNegativeInt, PositiveInt
 
 from model.training.run_folder import RESULT, checkpoints, read_result
+from storage.errors import ExitCode, PersonaError
 from storage.frozen import Frozen
 
 GRACE_S = 30.0
@@ -37,8 +38,10 @@ class LaunchConfig(Frozen):
     """Slots of Prefect's global limit `gpu` that are held meanwhile: one per GPU of the machine; 0 = none."""
 
 
-class TrainingGaveUpError(Exception):
+class TrainingGaveUpError(PersonaError):
     """The training process ended without a model; the message says what its exit code means."""
+
+    exit_code = ExitCode.TRAINING_GAVE_UP
 
 
 def training_command(config_file: Path, launch: LaunchConfig) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import Field, FilePath
 
-from model.training.exit_codes import ExitCode
+from model.training.exit_codes import FINAL
 from model.training.run_folder import CURVES
 from model.training.train_config import TrainConfig
 from storage.aliases import PRODUCTION
@@ -21,9 +21,6 @@ from tasks.training.process import LaunchConfig, Tell, run_training, training_co
 
 FOLDER = "training"
 CONFIG_FILE = "config.yaml"
-
-FINAL = frozenset({ExitCode.BAD_INPUT, ExitCode.WEIGHTS_MISSING, ExitCode.NON_FINITE_LOSS})
-"""Exit codes after which another try would end the same."""
 
 
 class TrainJob(Frozen):

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-import tasks.training.train
 from flows.retraining import Outcome, RetrainConfig, Steps, due, retrain_with
 from storage.config_file import validated
 from storage.evaluation import BenchmarkName, Comparison, Difference, Evaluation, MetricResult
 from storage.registry import Registry
 from storage.snapshot import FileFacts, Snapshot
 from storage.store import Store
+from tasks.training import train as training
 
 # What `python -m model.train` does, as far as the outside sees it; the log tells how often it worked to the end.
 TRAINING = """
@@ -73,8 +73,8 @@ def steps(root):
     """Steps of a world where every later snapshot gives a better model, and any model beats LQ."""
 
     def train(plan):
-        tasks.train.training_command = lambda config, launch: [sys.executable, "-c", PATHS + TRAINING, str(config)]
-        tasks.train.train_version(plan, lambda line: None)
+        training.training_command = lambda config, launch: [sys.executable, "-c", PATHS + TRAINING, str(config)]
+        training.train_version(plan, lambda line: None)
 
     def judge(benchmark, model, label, config):
         number = int(json.loads((model / "version.json").read_text())["snapshot"]["id"][-12:]) if model else 0

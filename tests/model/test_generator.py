@@ -14,8 +14,9 @@ from model.network.base import base_folder, load_base
 from model.network.generator import T_L, build_generator
 from model.network.network_config import VAE_TARGETS, AdapterConfig, NetworkConfig, NullPromptConfig
 from model.network.weights import WeightsUnavailableError
-from model.training.exit_codes import ExitCode, exit_code
+from model.training.exit_codes import exit_code
 from model.training.regularizer import Regularizer
+from storage.errors import ExitCode
 
 SD21_UNET = dict(
     sample_size=64,

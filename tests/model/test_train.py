@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from model.model_folder import TENSORS, load_model
 from model.train import main
-from model.training.exit_codes import FINAL, ExitCode
+from model.training.exit_codes import FINAL
 from model.training.run_folder import checkpoint_folder, checkpoints, read_result
 from model.training.train_step import Training, faulty_crops
+from storage.errors import ExitCode
 from tasks.training.process import LaunchConfig, TrainingGaveUpError, run_training, training_command
 from tests.model.test_crops_stream import write_snapshot
 

@@ -45,7 +45,7 @@ def page(title: str, header: str, sections: Sequence[Section], footer: str) -> s
         f'<h2 id="{s.id}-title">{escape(s.title)}</h2>{s.html}</section>'
         for s in sections
     )
-    here = files("dashboards")
+    here = files("dashboards.report")
     style, script = ((here / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

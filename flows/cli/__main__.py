@@ -1,10 +1,14 @@
-"""The command line: `persona`. What each command does stands in `flows/commands`."""
+"""The command line: `persona`. What each command does stands in the file of its group."""
 
-import argparse
 import os
 import sys
+from typing import Annotated
+
+import typer
 
 from flows.cli import benchmark, browse, curate, evaluate, models, report, restore, snapshot, train
+from flows.cli.errors import tell
+from storage.errors import ExitCode
 
 QUIET = {
     # Prefect starts a server of its own where none is named; it stays silent, and sends nothing anywhere.
@@ -15,28 +19,61 @@ QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
 }
 
-GROUPS = (curate, snapshot, report, train, models, browse, benchmark, evaluate, restore)
+DEBUG = "--debug"
+
+app = typer.Typer(
+    name="persona",
+    help="Annotated photos in, an explained dataset of person crops out, and a model that restores people.",
+    epilog="Start with `persona demo`, then `persona init FOLDER`. Every command has an example in its --help.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for commands in (curate, report, browse, snapshot, train, models, restore, benchmark, evaluate):
+    app.add_typer(commands.commands)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from storage.code_version import code_version
+
+        print(f"persona {code_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show the log, and tracebacks of expected errors too; at any place.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show version and commit.")
+    ] = False,
+) -> None:
+    """What holds for every command."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if debug:
+        from flows.execution.run_log import log_to_terminal
+
+        log_to_terminal()
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 where what was looked at is not in order, or says what went wrong."""
-    parser = argparse.ArgumentParser(prog="persona", description="Person crops for restoration models.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in GROUPS:
-        group.add(commands)
-    options = parser.parse_args(arguments)
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    from flows.cli.errors import EXPECTED, exit_code
-
+    given = sys.argv[1:] if arguments is None else arguments
+    given = sorted(given, key=lambda argument: argument != DEBUG)  # it may stand anywhere
+    debug = DEBUG in given
     try:
-        return int(options.run(options))
-    except EXPECTED as error:
-        print(f"persona: {error}", file=sys.stderr)
-        return exit_code(error)
-    except KeyboardInterrupt:
+        code = app(given, prog_name="persona", standalone_mode=False)
+    except typer.TyperException as error:  # an argument that cannot be used
+        if words := error.format_message():  # there are none where help was shown instead
+            print(f"persona: {words} (see `persona --help`)", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - told with its traceback where it is not expected
+        return tell(error, debug)
+    if code == ExitCode.INTERRUPTED:
         print("persona: stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+    return int(code or 0)
 
 
 if __name__ == "__main__":

@@ -1,55 +1,56 @@
 """`persona curate`, `demo`, `funnel` and `calibrate`: annotated photos in, an explained snapshot out."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from flows.cli.arguments import Commands, add_config
+import typer
 
+from flows.cli.arguments import Assignments, Config, Root
 
-def add(commands: Commands) -> None:
-    """Add the commands of this file to the parser."""
-    curate = commands.add_parser("curate", help="annotated photos in, an explained snapshot out")
-    add_config(curate, "configs/demo.yaml")
-    curate.set_defaults(run=_curate)
-
-    demo = commands.add_parser("demo", help="the same on a handful of photos that come with installed packages")
-    demo.add_argument("--root", type=Path, default=Path("runs/demo"))
-    demo.set_defaults(run=_demo)
-
-    funnel = commands.add_parser("funnel", help="what became of everything, stage by stage")
-    funnel.add_argument("root", metavar="ROOT")
-    funnel.set_defaults(run=_funnel)
-
-    calibrate = commands.add_parser("calibrate", help="what other limits would yield, from scores already made")
-    add_config(calibrate, "configs/demo.yaml")
-    calibrate.add_argument("--crops", type=int, metavar="N", help="find the limits that give about N crops")
-    calibrate.set_defaults(run=_calibrate)
+PANEL = "Dataset"
+commands = typer.Typer()
 
 
-def _curate(options: argparse.Namespace) -> int:
+@commands.command(rich_help_panel=PANEL, epilog="Example: persona curate mine.yaml --set select.top_share=0.5")
+def curate(config: Config, assignments: Assignments = None) -> int:
+    """Make an explained snapshot of photos; run again, it goes on."""
     from flows.cli.show_curate import curate_and_show
     from flows.config import CurateConfig
     from storage.config_file import load_config
 
-    return curate_and_show(load_config(CurateConfig, options.config, options.assignments))
+    return curate_and_show(load_config(CurateConfig, config, assignments or ()))
 
 
-def _demo(options: argparse.Namespace) -> int:
+@commands.command(rich_help_panel=PANEL, epilog="Example: persona demo runs/demo")
+def demo(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Where everything is kept.")] = Path("runs/demo"),
+) -> int:
+    """Curate a few photos that come with installed packages."""
     from flows.cli.demo import demo_config
     from flows.cli.show_curate import curate_and_show
 
-    return curate_and_show(demo_config(options.root))
+    return curate_and_show(demo_config(root))
 
 
-def _funnel(options: argparse.Namespace) -> int:
+@commands.command(rich_help_panel=PANEL, epilog="Example: persona funnel runs/mine")
+def funnel(root: Root) -> int:
+    """Show what became of everything, stage by stage."""
     from flows.cli.show_curate import show_funnels
 
-    return show_funnels(options.root)
+    return show_funnels(root)
 
 
-def _calibrate(options: argparse.Namespace) -> int:
+@commands.command(rich_help_panel=PANEL, epilog="Example: persona calibrate mine.yaml --crops 100000")
+def calibrate(
+    config: Config,
+    assignments: Assignments = None,
+    crops: Annotated[
+        int | None, typer.Option("--crops", metavar="N", help="Find the limits that give about N crops.")
+    ] = None,
+) -> int:
+    """Show what other limits would yield, from what is known already."""
     from flows.cli.show_curate import show_calibration
     from flows.config import CurateConfig
     from storage.config_file import load_config
 
-    return show_calibration(load_config(CurateConfig, options.config, options.assignments), options.crops)
+    return show_calibration(load_config(CurateConfig, config, assignments or ()), crops)

@@ -1,38 +1,66 @@
 """`persona evaluate`: what a model's pictures are worth, beside the published table."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from flows.cli.arguments import Commands
+import typer
 
+from flows.cli.arguments import KEPT_IN, RootOption, find_snapshot
+from model.network.weights import Device
+from storage.errors import InputError
 
-def add(commands: Commands) -> None:
-    """Add the commands of this file to the parser."""
-    evaluate = commands.add_parser("evaluate", help="judge a model, a folder of restored pictures, or LQ itself")
-    what = evaluate.add_mutually_exclusive_group(required=True)
-    what.add_argument("--checkpoint", metavar="A", help="a model folder, or a model of the registry: name@alias")
-    what.add_argument("--restored", metavar="FOLDER", help="PNGs called CROP_ID.png, made by any other program")
-    what.add_argument("--lq", action="store_true", help="the pictures as they are: the baseline")
-    evaluate.add_argument("--against", metavar="B", help="compare A with a model, a folder of PNGs, or lq")
-    where = evaluate.add_mutually_exclusive_group(required=True)
-    where.add_argument("--snapshot", type=Path, metavar="S", help="judge on its PERSONA-Val, built where it is missing")
-    where.add_argument("--benchmark", type=Path, metavar="FOLDER", help="judge on this benchmark")
-    evaluate.add_argument("--metrics", metavar="A,B", help="pyiqa's names (default: the paper's nine)")
-    evaluate.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    evaluate.add_argument("--strict", action="store_true", help="stop where the weights of a metric are missing")
-    evaluate.set_defaults(run=_evaluate)
+commands = typer.Typer()
 
 
-def _evaluate(options: argparse.Namespace) -> int:
+@commands.command(
+    rich_help_panel="Model",
+    epilog="Example: persona evaluate --checkpoint osdhuman@candidate --against osdhuman@production --snapshot mine-…",
+)
+def evaluate(
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="A", help="A model folder, or a model of the registry: name@alias.")
+    ] = None,
+    restored: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="PNGs called CROP_ID.png, made by any other program.")
+    ] = None,
+    lq: Annotated[bool, typer.Option("--lq", help="The pictures as they are: the baseline.")] = False,
+    against: Annotated[
+        str | None, typer.Option(metavar="B", help="Compare A with a model, a folder of PNGs, or lq.")
+    ] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SNAPSHOT", help="Judge on its PERSONA-Val, built where it is missing: a folder or an id."
+        ),
+    ] = None,
+    benchmark: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Judge on this benchmark.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="A,B", help="pyiqa's names; by default the paper's nine.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where the networks run.")] = "auto",
+    strict: Annotated[bool, typer.Option("--strict", help="Stop where the weights of a metric are missing.")] = False,
+    root: RootOption = KEPT_IN,
+) -> int:
+    """Judge a model, a folder of restored pictures, or LQ itself."""
+    _exactly_one(checkpoint=checkpoint, restored=restored, lq=lq)
+    _exactly_one(snapshot=snapshot, benchmark=benchmark)
     from flows.cli.show_judging import LQ, evaluate_and_show
     from flows.judging import persona_val
     from storage.config_file import validated
     from tasks.evaluate.evaluate import EvaluateConfig
 
-    values = {"device": options.device}
-    if options.metrics:
-        values["metrics"] = options.metrics.split(",")
+    values: dict[str, object] = {"device": device}
+    if metrics:
+        values["metrics"] = metrics.split(",")
     config = validated(EvaluateConfig, values, "arguments")
-    benchmark = options.benchmark or persona_val(options.snapshot)
-    a = LQ if options.lq else options.checkpoint or options.restored
-    return evaluate_and_show(a, options.against, benchmark, config, strict=options.strict)
+    if snapshot:
+        found = find_snapshot(snapshot, root)
+        benchmark = persona_val(found.store.local(found.path))
+    assert benchmark  # by _exactly_one
+    a = LQ if lq else checkpoint or restored or ""
+    return evaluate_and_show(a, against, benchmark, config, strict=strict)
+
+
+def _exactly_one(**given: object) -> None:
+    if sum(bool(value) for value in given.values()) != 1:
+        raise InputError(f"give exactly one of {', '.join(f'--{name}' for name in given)}")

@@ -1,85 +1,77 @@
 """`persona models`: which models there are, which of them is used, and how it came to that."""
 
-import argparse
+from typing import Annotated
 
-from flows.cli.arguments import Commands
+import typer
 
+from flows.cli.arguments import Root, group
 
-def add(commands: Commands) -> None:
-    """Add the commands of this file to the parser."""
-    models = commands.add_parser("models", help="versions of models and the aliases that point at them")
-    verbs = models.add_subparsers(dest="verb", required=True, metavar="VERB")
+commands = typer.Typer()
+models = group("Versions of models, and the aliases that point at them.")
+commands.add_typer(models, name="models", rich_help_panel="Model")
 
-    listing = verbs.add_parser("list", help="every version, with its aliases")
-    _add_root(listing)
-    listing.set_defaults(run=_list)
-
-    show = verbs.add_parser("show", help="one version: origin, metrics, decision; and the history of its aliases")
-    show.add_argument("reference", metavar="MODEL", help="name@alias, name/version, or name for its production")
-    _add_root(show)
-    show.set_defaults(run=_show)
-
-    promote = verbs.add_parser("promote", help="let an alias point at a version")
-    promote.add_argument("reference", metavar="MODEL", help="name@alias or name/version")
-    promote.add_argument("--to", dest="alias", default="production", metavar="ALIAS")
-    promote.add_argument("--why", required=True, help="in one sentence; kept in the history")
-    _add_root(promote)
-    promote.set_defaults(run=_promote)
-
-    rollback = verbs.add_parser("rollback", help="back to the version before the present one was promoted")
-    rollback.add_argument("model", metavar="NAME")
-    rollback.add_argument("--why", required=True, help="in one sentence; kept in the history")
-    _add_root(rollback)
-    rollback.set_defaults(run=_rollback)
-
-    verify = verbs.add_parser("verify", help="compare every byte of every version with what was registered")
-    _add_root(verify)
-    verify.set_defaults(run=_verify)
+Why = Annotated[str, typer.Option("--why", metavar="SENTENCE", help="Kept in the history.")]
 
 
-def _add_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", default="data/persona", help="where everything is kept (default: %(default)s)")
-
-
-def _list(options: argparse.Namespace) -> int:
+@models.command("list", epilog="Example: persona models list runs/mine")
+def list_(root: Root) -> int:
+    """Show every version, with its aliases."""
     from flows.cli.show_models import show_list
 
-    return show_list(options.root)
+    return show_list(root)
 
 
-def _show(options: argparse.Namespace) -> int:
+@models.command(epilog="Example: persona models show runs/mine osdhuman@production")
+def show(
+    root: Root,
+    reference: Annotated[
+        str, typer.Argument(metavar="MODEL", help="name@alias, name/version, or name for its production.")
+    ],
+) -> int:
+    """Show one version: origin, metrics, decision, and the history of its aliases."""
     from flows.cli.show_models import show_version
 
-    return show_version(options.root, options.reference)
+    return show_version(root, reference)
 
 
-def _promote(options: argparse.Namespace) -> int:
+@models.command(epilog='Example: persona models promote runs/mine osdhuman@candidate --why "sharper faces"')
+def promote(
+    root: Root,
+    reference: Annotated[str, typer.Argument(metavar="MODEL", help="name@alias or name/version.")],
+    why: Why,
+    alias: Annotated[str, typer.Option("--to", metavar="ALIAS", help="Which alias.")] = "production",
+) -> int:
+    """Let an alias point at a version."""
     from storage.registry import Registry
     from storage.store import Store
 
-    registry = Registry(Store(options.root))
-    model, version = registry.parse(options.reference)
-    change = registry.promote(model, version, options.alias, why=options.why)
+    registry = Registry(Store(root))
+    model, version = registry.parse(reference)
+    change = registry.promote(model, version, alias, why=why)
     print(f"{model}@{change.alias} is {change.version} (before: {change.previous or 'nothing'})")
     return 0
 
 
-def _rollback(options: argparse.Namespace) -> int:
+@models.command(epilog='Example: persona models rollback runs/mine osdhuman --why "greenish skin"')
+def rollback(root: Root, model: Annotated[str, typer.Argument(metavar="NAME", help="Of the model.")], why: Why) -> int:
+    """Go back to the version before the present one was promoted."""
     from storage.registry import Registry
     from storage.store import Store
 
-    change = Registry(Store(options.root)).rollback(options.model, why=options.why)
-    print(f"{options.model}@{change.alias} is {change.version} again (before: {change.previous})")
+    change = Registry(Store(root)).rollback(model, why=why)
+    print(f"{model}@{change.alias} is {change.version} again (before: {change.previous})")
     return 0
 
 
-def _verify(options: argparse.Namespace) -> int:
+@models.command(epilog="Example: persona models verify runs/mine")
+def verify(root: Root) -> int:
+    """Compare every byte of every version with what was registered."""
     from storage.registry import Registry
     from storage.store import Store
 
-    problems = Registry(Store(options.root)).verify_all()
+    problems = Registry(Store(root)).verify_all()
     for problem in problems:
         print(problem)
     if not problems:
-        print(f"{options.root}: every model is as registered")
+        print(f"{root}: every model is as registered")
     return 1 if problems else 0

@@ -1,26 +1,31 @@
 """`persona report`: one HTML file that tells what a run made of its photos."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from flows.cli.arguments import Commands
+import typer
 
+from flows.cli.arguments import RootOrSnapshot
 
-def add(commands: Commands) -> None:
-    """Add the command of this file to the parser."""
-    report = commands.add_parser("report", help="one HTML file: what a run made of its photos, and why")
-    report.add_argument("place", metavar="ROOT|SNAPSHOT", help="folder or address of a curated root or of a snapshot")
-    report.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="FILE")
-    report.add_argument("--name", help="of the dataset, where the root holds several")
-    report.set_defaults(run=_report)
+commands = typer.Typer()
 
 
-def _report(options: argparse.Namespace) -> int:
+@commands.command(rich_help_panel="Dataset", epilog="Example: persona report runs/mine -o report.html")
+def report(
+    place: RootOrSnapshot,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")] = Path(
+        "report.html"
+    ),
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the dataset, where the root holds several.")
+    ] = None,
+) -> int:
+    """Write one HTML file: what a run made of its photos, and why."""
     from flows.dashboard_data.report import report_of
     from storage.store import Store
 
-    html = report_of(options.place, options.name)
-    folder = options.output.absolute().parent
-    Store(str(folder)).write_text(options.output.name, html)
-    print(f"Report: {folder / options.output.name} ({len(html.encode()) / 1e6:.1f} MB)")
+    html = report_of(place, name)
+    folder = output.absolute().parent
+    Store(str(folder)).write_text(output.name, html)
+    print(f"Report: {folder / output.name} ({len(html.encode()) / 1e6:.1f} MB)")
     return 0

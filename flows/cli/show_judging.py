@@ -15,7 +15,7 @@ from flows.persona_test_set import PersonaTestConfig, persona_test
 from storage.benchmark import benchmark_at, num_rows
 from storage.evaluation import Comparison, Evaluation, MetricResult
 from storage.registry import Registry
-from storage.snapshot import published_at
+from storage.snapshot import Snapshot
 from storage.store import Store
 from tasks.evaluate.evaluate import EvaluateConfig
 from tasks.evaluate.published import PAPER, TABLE_1, TABLE_2
@@ -135,9 +135,9 @@ def _interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
 
 
-def audit_and_show(snapshot: str, against: Sequence[str]) -> int:
+def audit_and_show(snapshot: Snapshot, against: Sequence[str]) -> int:
     """Print what a snapshot consists of and what its splits, and the benchmarks, share; 1 if they share anything."""
-    leaks, contents = audit([published_at(snapshot), *(benchmark_at(Path(folder)) for folder in against)])
+    leaks, contents = audit([snapshot, *(benchmark_at(Path(folder)) for folder in against)])
     heading, *rows = table_rows(contents, TABLE_1)
     table = Table(title="mean of each metric (5 %, 50 %, 95 % quantile)", title_justify="left")
     for i, column in enumerate(heading):

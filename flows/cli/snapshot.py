@@ -1,37 +1,39 @@
 """`persona snapshot`: look at published snapshots."""
 
-import argparse
+from typing import Annotated
 
-from flows.cli.arguments import Commands
+import typer
 
+from flows.cli.arguments import KEPT_IN, RootOption, SnapshotArgument, find_snapshot, group
 
-def add(commands: Commands) -> None:
-    """Add the commands of this file to the parser."""
-    snapshot = commands.add_parser("snapshot", help="look at published snapshots")
-    verbs = snapshot.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verify = verbs.add_parser("verify", help="compare every byte with the manifest")
-    verify.add_argument("snapshot", metavar="SNAPSHOT", help="folder or address of a snapshot")
-    verify.set_defaults(run=_verify)
-
-    audit = verbs.add_parser("audit", help="what train, val and test share (must be nothing), and what they hold")
-    audit.add_argument("snapshot", metavar="SNAPSHOT", help="folder or address of a snapshot")
-    audit.add_argument("--against", nargs="+", default=[], metavar="BENCHMARK", help="folders of benchmarks")
-    audit.set_defaults(run=_audit)
+commands = typer.Typer()
+snapshot = group("Look at published snapshots.")
+commands.add_typer(snapshot, name="snapshot", rich_help_panel="Dataset")
 
 
-def _audit(options: argparse.Namespace) -> int:
-    from flows.cli.show_judging import audit_and_show
-
-    return audit_and_show(options.snapshot, options.against)
-
-
-def _verify(options: argparse.Namespace) -> int:
+@snapshot.command(epilog="Example: persona snapshot verify runs/mine/snapshots/mine-0123456789ab")
+def verify(snapshot: SnapshotArgument, root: RootOption = KEPT_IN) -> int:
+    """Compare every byte with the manifest."""
     from storage.snapshot import verify_snapshot
-    from storage.store import Store
 
-    problems = verify_snapshot(Store(options.snapshot), "")
+    found = find_snapshot(snapshot, root)
+    problems = verify_snapshot(found.store, found.path)
     for problem in problems:
         print(problem)
     if not problems:
-        print(f"{options.snapshot}: every file is as published")
+        print(f"{snapshot}: every file is as published")
     return 1 if problems else 0
+
+
+@snapshot.command(epilog="Example: persona snapshot audit runs/mine/snapshots/mine-0123456789ab")
+def audit(
+    snapshot: SnapshotArgument,
+    against: Annotated[
+        list[str] | None, typer.Option(metavar="BENCHMARK", help="Folder of a benchmark; as often as needed.")
+    ] = None,
+    root: RootOption = KEPT_IN,
+) -> int:
+    """Show what train, val and test share (must be nothing), and what they hold."""
+    from flows.cli.show_judging import audit_and_show
+
+    return audit_and_show(find_snapshot(snapshot, root), against or ())

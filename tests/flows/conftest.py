@@ -45,4 +45,4 @@ def prefect_server(tmp_path_factory, clean_environment):
 def demo(prefect_server, tmp_path_factory):
     """Root of the demo, and the process that made it."""
     root = tmp_path_factory.mktemp("demo") / "root"
-    return root, persona(prefect_server, "demo", "--root", root)
+    return root, persona(prefect_server, "demo", root)

@@ -40,7 +40,7 @@ def test_running_again_does_nothing_and_says_so_in_seconds(demo, prefect_server)
     root, _ = demo
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
     start = time.monotonic()
-    again = persona(prefect_server, "demo", "--root", root)
+    again = persona(prefect_server, "demo", root)
     assert time.monotonic() - start < 10
     assert again.returncode == 0
     assert "Nothing to do" in again.stdout

@@ -48,7 +48,11 @@ def _contact_sheet(config: CurateConfig, curated: Curated) -> Image.Image:
     chosen = sum(r.counts["crop"].num_kept for r in curated.reports if r.stage == "select")
     title = f"{config.name}: {chosen} crops chosen"
     return contact_sheet(
-        title, stages["select"], stages["crop"], with_rejects, photo_loader(config.sources, config.photo)
+        title,
+        stages["select"],
+        stages["crop"],
+        with_rejects,
+        photo_loader(Store(config.root), config.sources, config.photo),
     )
 
 

@@ -23,10 +23,10 @@ from tasks.crop.crop import crop_key, crop_shard
 from tasks.crop.filters import CropConfig
 from tasks.detect.detect import detect_key, detect_shard
 from tasks.detect.person_detector import check_weights
-from tasks.images.failed_files import any_changed
 from tasks.images.photo import PhotoConfig
 from tasks.ingest.ingest import ingest_source, ingested_shards
 from tasks.metrics.iqa import check_metric, lower_is_better
+from tasks.photos.places import any_changed, photos_of
 from tasks.publish.publish import commit_snapshot, plan_snapshot, write_part
 from tasks.score.score import score_key, score_shard
 from tasks.select.scored_crops import ScoredShard
@@ -219,7 +219,7 @@ def _run_planned(run: RunStage, stage: str, planned: dict[str, Planned]) -> dict
 
 def _is_current(shard: Shard, source: Source) -> bool:
     """The shard is done, and no photo that failed in it has been mended since."""
-    return shard.is_done() and not any_changed(source.photos, shard.manifest()["unread_files"])
+    return shard.is_done() and not any_changed(photos_of(source.photos, shard.store), shard.manifest()["unread_files"])
 
 
 def _score(

@@ -5,7 +5,7 @@ configuration and of the shards that it reads. The marker `….json` is written 
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,18 +207,20 @@ class ShardWriter:
     def __getitem__(self, table: str) -> TableWriter:
         return self._tables[table]
 
-    def commit(self, report: StageReport, unread_files: dict[str, list[int] | None] | None = None) -> StageReport:
+    def commit(
+        self, report: StageReport, unread_files: Mapping[str, list[int | str] | None] | None = None
+    ) -> StageReport:
         """Rename the tables, then write the marker; returns `report`.
 
         Args:
             report: the shard's checked counts.
-            unread_files: path → [size in bytes, mtime in ns], or None where it is missing, of every file that failed;
-                the shard is worked on again as soon as one of them changes.
+            unread_files: path → signature, such as [size in bytes, mtime in ns], or None where it is missing, of every
+                file that failed; the shard is worked on again as soon as one of them changes.
         """
         tables = {name: table.close() for name, table in self._tables.items()}
         self._files.close()
         self._committed = True
-        marker = {"report": report.model_dump(mode="json"), "tables": tables, "unread_files": unread_files or {}}
+        marker = {"report": report.model_dump(mode="json"), "tables": tables, "unread_files": dict(unread_files or {})}
         self._shard.store.write_text(self._shard.marker, canonical_json(marker))
         return report
 

@@ -140,13 +140,16 @@ def _show_photos(
 def _photo_loader(store: Store, run: RunBooks) -> LoadPhoto:
     from tasks.images.photo import load_photo
     from tasks.images.rejection import Unusable
+    from tasks.photos.places import photos_of
 
     config = validated(CurateConfig, {**run.configuration, "root": store.root}, f"the books of {run.name}")
     sources = {source.name: source for source in config.sources}
 
     def load(source_name: str, path: str) -> np.ndarray | None:
         source = sources[source_name]
-        pixels = load_photo(source.photos, path, config.photo, source.exif_orientation == "apply")
+        pixels = load_photo(
+            photos_of(source.photos, store).read(path), config.photo, source.exif_orientation == "apply"
+        )
         return None if isinstance(pixels, Unusable) else pixels
 
     return load

@@ -19,6 +19,7 @@ from storage.store import Store
 from tasks.evaluate import published
 from tasks.images.photo import PhotoConfig, load_photo
 from tasks.images.rejection import Unusable
+from tasks.photos.places import photos_of
 from tasks.select.calibrate import TOP_SHARE, calibrate
 from tasks.select.review_effect import ReviewEffect, review_effect
 from tasks.select.scored_crops import ScoredShard
@@ -56,7 +57,7 @@ def report_of_run(store: Store, name: str) -> str:
     """The report of the dataset `name` below a root, as far as its last run came."""
     books = read_books(store, name)
     photo = PhotoConfig.model_validate(books.configuration.get("photo", {}))
-    data = read_run(store, books, photo_loader(_sources_still_there(books), photo))
+    data = read_run(store, books, photo_loader(store, _sources_still_there(books), photo))
     selection = [Shard.named(store, shard) for shard in books.shards.get("select", [])]
     effect = review_effect(selection) if selection else None
     return report(
@@ -77,7 +78,7 @@ def _sources_still_there(books: RunBooks) -> list[Source]:
     return found
 
 
-def photo_loader(sources: Sequence[Source], config: PhotoConfig) -> LoadPhoto:
+def photo_loader(store: Store, sources: Sequence[Source], config: PhotoConfig) -> LoadPhoto:
     """Opens the photos that a run speaks of, as the run opened them."""
     named = {source.name: source for source in sources}
 
@@ -85,7 +86,7 @@ def photo_loader(sources: Sequence[Source], config: PhotoConfig) -> LoadPhoto:
         source = named.get(source_name)
         if source is None:
             return None
-        pixels = load_photo(source.photos, path, config, source.exif_orientation == "apply")
+        pixels = load_photo(photos_of(source.photos, store).read(path), config, source.exif_orientation == "apply")
         return None if isinstance(pixels, Unusable) else pixels
 
     return load

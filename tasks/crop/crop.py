@@ -5,7 +5,7 @@ What can be decided from the annotation alone is decided before the photo is ope
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import fpng
@@ -18,10 +18,11 @@ from storage.schema import CROPS, PHOTOS, REJECTS
 from storage.shard import Row, Shard, ShardWriter
 from tasks.crop.filters import Candidate, CropConfig, choose_squares, people_in
 from tasks.crop.geometry import Box, share_inside
-from tasks.images.failed_files import file_signature
 from tasks.images.perceptual_hash import perceptual_hash
 from tasks.images.photo import OpenedPhoto, PhotoConfig, laplacian_variance, open_photo
 from tasks.images.rejection import Unusable
+from tasks.photos.photos import Signature
+from tasks.photos.places import photos_of
 from tasks.sources.base import Source
 
 VERSION = 1
@@ -48,18 +49,21 @@ def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, pho
         photo_config: which photos are read.
     """
     tally = Tally("crop", source.name, ("photo", "box"))
-    unread_files: dict[str, list[int] | None] = {}
+    unread_files: dict[str, Signature | None] = {}
+    photos = photos_of(source.photos, boxes.store)
     boxes_of: dict[str, list[Row]] = defaultdict(list)
     for row in boxes.read("boxes").to_pylist():
         boxes_of[row["photo_id"]].append(row)
-    with ShardWriter(out, crops=CROPS, rejects=REJECTS) as writer:
-        for photo in boxes.read("photos").to_pylist():
+    rows_of_photos = boxes.read("photos").to_pylist()
+    opened = [p["path"] for p in rows_of_photos if _is_opened(p, boxes_of[p["photo_id"]], config)]
+    with photos.reading(opened) as read, ShardWriter(out, crops=CROPS, rejects=REJECTS) as writer:
+        for photo in rows_of_photos:
             rows = boxes_of[photo["photo_id"]]
             tally.enter("photo")
             tally.enter("box", len(rows))
             why_none = Unusable(Reason.NO_BOX_LEFT)
             num_crops = 0
-            for box, outcome in crop_photo(photo, rows, source, config, photo_config):
+            for box, outcome in crop_photo(photo, rows, source, config, photo_config, read):
                 if not isinstance(outcome, Unusable):
                     tally.keep("box")
                     num_crops += 1
@@ -75,12 +79,23 @@ def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, pho
             tally.lose("photo", why_none.reason)
             writer["rejects"].append(why_none.row("crop", source.name, "photo", photo))
             if why_none.reason.outcome is Outcome.FAILED:
-                unread_files[photo["path"]] = file_signature(source.photos / photo["path"])
+                unread_files[photo["path"]] = photos.signature(photo["path"])
         return writer.commit(tally.report(), unread_files)
 
 
+def _is_opened(photo: Row, rows: list[Row], config: CropConfig) -> bool:
+    """Whether the photo itself is needed to tell what becomes of its boxes."""
+    size = photo["width_px"], photo["height_px"]
+    return not all(size) or any(not isinstance(outcome, Unusable) for _, outcome in choose_squares(rows, size, config))
+
+
 def crop_photo(
-    photo: Row, rows: list[Row], source: Source, config: CropConfig, photo_config: PhotoConfig
+    photo: Row,
+    rows: list[Row],
+    source: Source,
+    config: CropConfig,
+    photo_config: PhotoConfig,
+    read: Callable[[str], bytes | Unusable],
 ) -> Iterator[tuple[Row | None, Row | Unusable]]:
     """What becomes of every box of one photo: its row with a row of CROPS, or with the reason why there is none.
 
@@ -89,15 +104,16 @@ def crop_photo(
     Args:
         photo: a row of the photos table.
         rows: its rows of the boxes table.
-        source: where the photo lies.
+        source: whose photo it is.
         config: what is cut out.
         photo_config: which photos are read.
+        read: gives the bytes of a photo by its path.
     """
     apply_exif = source.exif_orientation == "apply"
     opened: OpenedPhoto | Unusable | None = None
     size = photo["width_px"], photo["height_px"]
     if not all(size):  # the source does not say: the header has to
-        opened = open_photo(source.photos, photo["path"], photo_config)
+        opened = open_photo(read(photo["path"]), photo_config)
         if isinstance(opened, Unusable):
             yield from ((row, opened) for row in [*rows, None])
             return
@@ -110,12 +126,12 @@ def crop_photo(
             candidates.append(outcome)
     if not candidates:
         return
-    opened = opened or open_photo(source.photos, photo["path"], photo_config)
-    read = opened if isinstance(opened, Unusable) else _read(opened, size, apply_exif, config)
-    if isinstance(read, Unusable):
-        yield from ((row, read) for row in [*(c.row for c in candidates), None])
+    opened = opened or open_photo(read(photo["path"]), photo_config)
+    found = opened if isinstance(opened, Unusable) else _read(opened, size, apply_exif, config)
+    if isinstance(found, Unusable):
+        yield from ((row, found) for row in [*(c.row for c in candidates), None])
         return
-    pixels, grey, about_photo = read
+    pixels, grey, about_photo = found
     about_photo |= {"source": source.name, "photo_path": photo["path"], **{name: photo[name] for name in _PROVENANCE}}
     people = people_in(rows, size)
     for candidate in candidates:

@@ -1,6 +1,6 @@
 """Give boxes to photos that come without: one shard of photos through the person detector."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 import numpy as np
@@ -11,9 +11,10 @@ from storage.report import StageReport, Tally
 from storage.schema import BOXES, PHOTOS, REJECTS
 from storage.shard import Row, Shard, ShardWriter
 from tasks.detect.person_detector import DetectConfig, Detection, Detector, find_people, open_detector
-from tasks.images.failed_files import file_signature
 from tasks.images.photo import PhotoConfig, load_photo
 from tasks.images.rejection import Unusable
+from tasks.photos.photos import Signature
+from tasks.photos.places import photos_of
 from tasks.sources.base import Source
 
 VERSION = 1
@@ -62,16 +63,20 @@ def detect_shard(
     """
     detector = open_detector(config, num_threads)
     tally = Tally("detect", source.name, ("photo", "box"))
-    unread_files: dict[str, list[int] | None] = {}
+    unread_files: dict[str, Signature | None] = {}
     rows = photos.read("photos").to_pylist()
-    with ShardWriter(out, photos=PHOTOS, boxes=BOXES, rejects=REJECTS) as writer:
-        for photo, outcome in _people_in(rows, detector, source, config, photo_config):
+    files = photos_of(source.photos, photos.store)
+    with (
+        files.reading([row["path"] for row in rows]) as read,
+        ShardWriter(out, photos=PHOTOS, boxes=BOXES, rejects=REJECTS) as writer,
+    ):
+        for photo, outcome in _people_in(rows, detector, source, config, photo_config, read):
             tally.enter("photo")
             if isinstance(outcome, Unusable):
                 tally.lose("photo", outcome.reason)
                 writer["rejects"].append(outcome.row("detect", source.name, "photo", photo))
                 if outcome.reason.outcome is Outcome.FAILED:
-                    unread_files[photo["path"]] = file_signature(source.photos / photo["path"])
+                    unread_files[photo["path"]] = files.signature(photo["path"])
                 continue
             tally.keep("photo")
             tally.enter("box", len(outcome))
@@ -83,16 +88,19 @@ def detect_shard(
 
 
 def _people_in(
-    rows: list[Row], detector: Detector, source: Source, config: DetectConfig, photo_config: PhotoConfig
+    rows: list[Row],
+    detector: Detector,
+    source: Source,
+    config: DetectConfig,
+    photo_config: PhotoConfig,
+    read: Callable[[str], bytes | Unusable],
 ) -> Iterator[tuple[Row, list[Detection] | Unusable]]:
     """Every photo with its people, or with the reason why there are none; the size of the read ones filled in."""
     for start in range(0, len(rows), detector.photos_per_pass):
         batch = rows[start : start + detector.photos_per_pass]
-        read = [
-            load_photo(source.photos, row["path"], photo_config, source.exif_orientation == "apply") for row in batch
-        ]
-        people = iter(find_people(detector, [r for r in read if isinstance(r, np.ndarray)], config))
-        for row, pixels in zip(batch, read, strict=True):
+        loaded = [load_photo(read(row["path"]), photo_config, source.exif_orientation == "apply") for row in batch]
+        people = iter(find_people(detector, [r for r in loaded if isinstance(r, np.ndarray)], config))
+        for row, pixels in zip(batch, loaded, strict=True):
             if isinstance(pixels, Unusable):
                 yield row, pixels
                 continue

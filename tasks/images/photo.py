@@ -1,10 +1,6 @@
-"""One photo from disk to pixels, or the reason why not. Nothing outside of the source's folder is ever opened."""
+"""One photo from its bytes to pixels, or the reason why not."""
 
-import os
-import stat
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,9 +9,6 @@ from storage.frozen import Frozen
 from storage.reasons import Reason
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, PhotoHeader, PixelFormat, read_header
 from tasks.images.rejection import Unusable
-
-MAX_FILE_BYTES = 1 << 29
-"""No photo is larger than 512 MiB; what claims to be would fill the memory before its header is read."""
 
 
 class PhotoConfig(Frozen):
@@ -48,59 +41,18 @@ class OpenedPhoto:
         return upright(pixels, self.header.exif_orientation)
 
 
-def open_photo(root: Path, path: str, config: PhotoConfig) -> OpenedPhoto | Unusable:
-    """Read `root/path` and check its header.
-
-    Args:
-        root: the source's photo folder.
-        path: relative to it; from the annotations, so not to be trusted.
-        config: which photos are read.
-    """
-    data = read_file(root, path)
+def open_photo(data: bytes | Unusable, config: PhotoConfig) -> OpenedPhoto | Unusable:
+    """A photo's bytes with its header, if that is acceptable; a reason why there are none is passed on."""
     if isinstance(data, Unusable):
         return data
     header = _accepted_header(data, config)
     return header if isinstance(header, Unusable) else OpenedPhoto(data, header)
 
 
-def load_photo(root: Path, path: str, config: PhotoConfig, apply_exif: bool) -> np.ndarray | Unusable:
-    """The photo `root/path` as (H, W, 3) uint8 BGR, upright if `apply_exif`."""
-    opened = open_photo(root, path, config)
+def load_photo(data: bytes | Unusable, config: PhotoConfig, apply_exif: bool) -> np.ndarray | Unusable:
+    """A photo's bytes as (H, W, 3) uint8 BGR, upright if `apply_exif`; a reason why there are none is passed on."""
+    opened = open_photo(data, config)
     return opened if isinstance(opened, Unusable) else opened.pixels(apply_exif)
-
-
-@lru_cache(maxsize=64)
-def _real(root: Path) -> str:
-    return os.path.realpath(root)
-
-
-def read_file(root: Path, path: str) -> bytes | Unusable:
-    """The bytes of `root/path`, provided that its real place is below `root` and that it is a plain file."""
-    real_root = _real(root)
-    try:
-        real = os.path.realpath(f"{real_root}/{path}")
-        if path.startswith("/") or not real.startswith(real_root.rstrip("/") + "/"):
-            return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=path)
-        handle = os.open(real, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO must not stop the run
-    except FileNotFoundError:
-        return Unusable(Reason.MISSING_FILE, detail=path)
-    except ValueError:  # a NUL in the name
-        return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=repr(path))
-    except OSError as error:
-        return Unusable(Reason.UNREADABLE_FILE, detail=error.strerror)
-    try:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode):
-            return Unusable(Reason.UNREADABLE_FILE, detail="not a plain file")
-        if facts.st_size > MAX_FILE_BYTES:
-            return Unusable(Reason.UNREADABLE_FILE, facts.st_size, MAX_FILE_BYTES, "bytes")
-        with open(handle, "rb", buffering=0, closefd=False) as file:
-            data = file.read()
-    except OSError as error:
-        return Unusable(Reason.UNREADABLE_FILE, detail=error.strerror)
-    finally:
-        os.close(handle)
-    return data or Unusable(Reason.EMPTY_FILE)
 
 
 def _accepted_header(data: bytes, config: PhotoConfig) -> PhotoHeader | Unusable:

@@ -4,6 +4,7 @@
 `box_state` say what becomes of each row of the first two; a reason of NULL means that it is kept.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -32,8 +33,7 @@ _UNREAD = pa.schema(
         ("photo_id", pa.string()),
         ("box_id", pa.string()),
         ("path", pa.string()),
-        ("file_size", pa.int64()),
-        ("file_mtime_ns", pa.int64()),
+        ("signature", pa.string()),  # as JSON
     ]
 )
 
@@ -103,6 +103,7 @@ class _Collector:
 
 def _unread_batch(rows: list[Unread]) -> pa.RecordBatch:
     """`rows` as columns; what is no Unicode is written with escapes."""
+    rows = [row._replace(signature=row.signature and json.dumps(row.signature)) for row in rows]  # type: ignore[arg-type]
     escaped = [
         [v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else v for v in row] for row in rows
     ]
@@ -267,7 +268,7 @@ ORDER BY hash NULLS FIRST, photo_id, item, box_id, reason, detail, seq
 """
 
 UNREAD_FILES = """
-SELECT shard_of(md5_number_lower(photo_id)) AS shard, path, file_size, file_mtime_ns
+SELECT shard_of(md5_number_lower(photo_id)) AS shard, path, signature
 FROM unread JOIN outcomes USING (reason) WHERE item = 'photo' AND path IS NOT NULL AND outcome = 'failed'
 ORDER BY shard, path
 """

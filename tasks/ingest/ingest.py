@@ -9,13 +9,13 @@ that leads out of the photo folder at the moment when it opens the photo.
 """
 
 import contextlib
+import json
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -27,7 +27,6 @@ from storage.report import CountsDoNotAddUpError, Item, StageReport, Tally
 from storage.schema import BOXES, PHOTOS, REJECTS
 from storage.shard import Shard, ShardWriter
 from storage.store import SCRATCH, Store
-from tasks.images.failed_files import any_changed
 from tasks.ingest.database import (
     KEPT_BOXES,
     KEPT_PHOTOS,
@@ -39,6 +38,7 @@ from tasks.ingest.database import (
     collect,
     judge,
 )
+from tasks.photos.places import any_changed, photos_of
 from tasks.sources.base import Source
 from tasks.sources.scratch_database import scratch_database
 
@@ -49,14 +49,14 @@ MEMORY_MB = 300
 ITEMS: tuple[Item, ...] = ("record", "photo", "box")
 
 
-def ingest_key(source: Source) -> str:
+def ingest_key(store: Store, source: Source) -> str:
     """Digest of everything that decides what the source's annotations say, wherever they lie."""
-    return digest("ingest", VERSION, source.content())
+    return digest("ingest", VERSION, source.content(photos_of(source.photos, store)))
 
 
 def ingested_shards(store: Store, source: Source, photos_per_shard: int) -> list[Shard] | None:
     """The finished shards of a source; None where there are none, or where a photo that failed was mended since."""
-    return _finished(store, source, _key(source, photos_per_shard))
+    return _finished(store, source, _key(store, source, photos_per_shard))
 
 
 def ingest_source(
@@ -73,13 +73,14 @@ def ingest_source(
     Raises:
         ValueError: the annotations as a whole are not of the source's format.
     """
-    key = _key(source, photos_per_shard)
+    key = _key(store, source, photos_per_shard)
     commit = _commit_path(source, key)
     if store.exists(commit):
         store.filesystem.delete_file(store.full(commit))  # until the last shard is written again, nothing is done
     with _scratch_folder(store, source) as folder, closing(scratch_database(folder, MEMORY_MB)) as database:
         (folder / "reader").mkdir()
-        num_read = collect(database, source.read(folder / "reader"), on_progress or (lambda _: None))
+        records = source.read(folder / "reader", photos_of(source.photos, store))
+        num_read = collect(database, records, on_progress or (lambda _: None))
         num_shards = judge(database, source.boxes_from == "annotations", photos_per_shard)
         shards = [Shard(store, "ingest", source.name, number, key) for number in range(num_shards)]
         reports = list(_write(database, folder, shards))
@@ -88,8 +89,8 @@ def ingest_source(
     return shards
 
 
-def _key(source: Source, photos_per_shard: int) -> str:
-    return digest(ingest_key(source), photos_per_shard)
+def _key(store: Store, source: Source, photos_per_shard: int) -> str:
+    return digest(ingest_key(store, source), photos_per_shard)
 
 
 def _commit_path(source: Source, key: str) -> str:
@@ -102,8 +103,9 @@ def _finished(store: Store, source: Source, key: str) -> list[Shard] | None:
         return None
     num_shards = store.read_json(commit)["num_shards"]
     shards = [Shard(store, "ingest", source.name, number, key) for number in range(num_shards)]
+    photos = photos_of(source.photos, store)
     for shard in shards:
-        if not shard.is_done() or any_changed(source.photos, shard.manifest()["unread_files"]):
+        if not shard.is_done() or any_changed(photos, shard.manifest()["unread_files"]):
             return None
     return shards
 
@@ -175,7 +177,8 @@ def _write(database: duckdb.DuckDBPyConnection, folder: Path, shards: list[Shard
         tally.keep("box", len(tables["boxes"]))
         for (item, reason), num in _counted(tables["rejects"]).items():
             tally.lose(item, Reason(reason), num)
-        unread = {row["path"]: _signature(row) for row in unread_files.take(shard.number).to_pylist()}
+        waiting = unread_files.take(shard.number).to_pylist()
+        unread = {row["path"]: row["signature"] and json.loads(row["signature"]) for row in waiting}
         with ShardWriter(shard, photos=PHOTOS, boxes=BOXES, rejects=REJECTS) as writer:
             for name, table in tables.items():
                 for batch in table.to_batches():
@@ -185,10 +188,6 @@ def _write(database: duckdb.DuckDBPyConnection, folder: Path, shards: list[Shard
 
 def _counted(rejects: pa.Table) -> Counter[tuple[Item, str]]:
     return Counter(zip(rejects["item"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
-
-
-def _signature(row: dict[str, Any]) -> list[int] | None:
-    return None if row["file_size"] is None else [row["file_size"], row["file_mtime_ns"]]
 
 
 def _check_nothing_lost(source: Source, num_read: Counter[Item], reports: list[StageReport]) -> None:

@@ -10,6 +10,7 @@ from pydantic import DirectoryPath, StringConstraints
 
 from storage.digest import sha256_of_file
 from storage.frozen import Frozen
+from tasks.photos.photos import Photos
 from tasks.sources.records import Records
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -33,17 +34,18 @@ class Source(Frozen, ABC):
         """Every file whose content decides what `read` yields."""
 
     @abstractmethod
-    def read(self, scratch: Path) -> Iterator[Records]:
+    def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """Every photo and person box, streaming; what cannot be read is yielded as Unread, never raised.
 
         Args:
             scratch: an empty folder in which a reader may sort on disk; the caller removes it.
+            photos: what lies at `self.photos`.
 
         Raises:
             ValueError: the annotations as a whole are not of this format.
         """
 
-    def content(self) -> Any:  # noqa: ANN401 - any JSON-like value
+    def content(self, photos: Photos) -> Any:  # noqa: ANN401 - any JSON-like value
         """What decides the result of `read`, wherever it lies: options, names and digests of the annotation files."""
         options = {name: value for name, value in self if not isinstance(value, Path)}
         return options, [(path.name, _sha256_of(path)) for path in self.annotation_files()]

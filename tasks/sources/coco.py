@@ -15,6 +15,7 @@ from pydantic import FilePath
 from storage.errors import InputError
 from storage.reasons import Reason
 from storage.schema import BOXES
+from tasks.photos.photos import Photos
 from tasks.sources.base import Source
 from tasks.sources.json_stream import CutError, arrays_of, find_records
 from tasks.sources.records import (
@@ -53,7 +54,7 @@ class CocoShapedSource(Source):
         """Where a photo lies below the photo folder."""
         return file_name
 
-    def read(self, scratch: Path) -> Iterator[Records]:
+    def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source."""
         categories, licences = (find_records(self.annotations, key) for key in ("categories", "licenses"))
         labels = self._person_labels(categories)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import FilePath
 
 from storage.reasons import Reason
+from tasks.photos.photos import Photos
 from tasks.sources.base import Source
 from tasks.sources.records import PersonBox, Photo, Records, Unread, WrongFieldError, field, identity, xyxy_of_xywh
 
@@ -32,7 +33,7 @@ class CrowdHumanSource(Source):
         """The ODGT file."""
         return [self.annotations]
 
-    def read(self, scratch: Path) -> Iterator[Records]:
+    def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source."""
         with self.annotations.open("rb") as lines:
             for number, line in enumerate(lines, 1):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from storage.digest import digest
 from storage.reasons import Reason
+from tasks.photos.photos import Listed, Photos, Unlisted
 from tasks.sources.base import Source
 from tasks.sources.records import Photo, Records, Unread
 
@@ -30,75 +31,34 @@ class FolderSource(Source):
         """None: there are no annotations."""
         return []
 
-    def content(self) -> Any:  # noqa: ANN401
+    def content(self, photos: Photos) -> Any:  # noqa: ANN401
         """As in Source, with the names and sizes of all photos."""
         listing = "0"
-        for record in self.read(self.photos):
-            size = _size_of(self.photos / record.path) if isinstance(record, Photo) else None
-            listing = digest(listing, repr(record), size)
-        return super().content(), listing
+        for entry in photos.files():
+            record = _record(entry)
+            if record is not None:
+                size = entry.size_bytes if isinstance(entry, Listed) and isinstance(record, Photo) else None
+                listing = digest(listing, repr(record), size)
+        return super().content(photos), listing
 
-    def read(self, scratch: Path) -> Iterator[Records]:
+    def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source; sorted folder by folder."""
-        return self._walk("", os.path.realpath(self.photos))
-
-    def _walk(self, folder: str, real_root: str) -> Iterator[Records]:
-        try:
-            with os.scandir(self.photos / folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            yield Unread("record", Reason.UNREADABLE_FILE, f"folder {_shown(folder)}: {error.strerror}")
-            return
-        for entry in entries:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            is_photo = entry.name.lower().endswith(SUFFIXES)
-            if entry.is_symlink():
-                if _leads_outside(entry.path, real_root):
-                    if is_photo or entry.is_dir():
-                        yield _refused(path, is_photo)
-                    continue
-                if _is_folder(entry):
-                    continue
-            elif entry.is_dir():
-                yield from self._walk(path, real_root)
-                continue
-            if is_photo:
-                yield Photo(path, path) if _is_text(path) else _unnameable(path)
+        for entry in photos.files():
+            record = _record(entry)
+            if record is not None:
+                yield record
 
 
-def _leads_outside(path: str, real_root: str) -> bool:
-    return not f"{os.path.realpath(path)}/".startswith(real_root.rstrip("/") + "/")
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a circle of links
-        return False
-
-
-def _refused(path: str, is_photo: bool) -> Unread:
-    shown = _shown(path)
-    if is_photo:
-        return Unread("photo", Reason.PATH_OUTSIDE_ROOT, "symbolic link", photo_id=shown, path=shown)
-    return Unread("record", Reason.PATH_OUTSIDE_ROOT, f"folder {shown} is a symbolic link")
-
-
-def _unnameable(path: str) -> Unread:
-    return Unread("photo", Reason.BROKEN_RECORD, f"file name is not UTF-8: {_shown(path)}", photo_id=_shown(path))
-
-
-def _is_text(path: str) -> bool:
-    """Whether a file name is UTF-8; Python marks other bytes with half surrogate pairs."""
-    return path.isascii() or _shown(path) == path
-
-
-def _shown(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _size_of(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
+def _record(entry: Listed | Unlisted) -> Photo | Unread | None:
+    """What a file is to this source; None where it is no photo."""
+    shown = os.fsencode(entry.path).decode("utf-8", "backslashreplace")
+    is_photo = entry.path.lower().endswith(SUFFIXES)
+    if isinstance(entry, Unlisted):
+        if entry.is_folder and not is_photo:
+            return Unread("record", entry.reason, f"folder {shown}: {entry.detail}")
+        return Unread("photo", entry.reason, entry.detail, photo_id=shown, path=shown) if is_photo else None
+    if not is_photo:
         return None
+    if shown != entry.path:  # Python marks bytes that are no UTF-8 with half surrogate pairs
+        return Unread("photo", Reason.BROKEN_RECORD, f"file name is not UTF-8: {shown}", photo_id=shown)
+    return Photo(entry.path, entry.path)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import xxhash
 
+from tasks.photos.photos import Photos
 from tasks.sources.coco import CocoShapedSource
 from tasks.sources.records import leads_outside
 
@@ -22,9 +23,9 @@ class Objects365Source(CocoShapedSource):
     homepage: ClassVar[str] = "https://www.objects365.org"
     format: Literal["objects365"] = "objects365"
 
-    def content(self) -> Any:  # noqa: ANN401
+    def content(self, photos: Photos) -> Any:  # noqa: ANN401
         """As in Source; which patches there are decides where a photo is looked for."""
-        return super().content(), self._patches
+        return super().content(photos), self._patches
 
     def path_of(self, file_name: str) -> str:
         """Where a photo lies: as published if that folder is there, else with fewer folders in front."""

@@ -5,8 +5,8 @@ and height, which the CSV files do not name: they come from the photo's own head
 `Confidence` is a dummy that is always 1, the columns `XClick…` of V6 are the four clicked points: neither is read.
 """
 
+import contextlib
 import csv
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,9 +21,8 @@ from pydantic import FilePath
 from storage.errors import InputError
 from storage.reasons import Reason
 from storage.schema import BOXES, PHOTOS
-from tasks.images.failed_files import file_signature
-from tasks.images.photo import read_file
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, read_header
+from tasks.photos.photos import Photos
 from tasks.sources.base import Source
 from tasks.sources.csv_stream import ROW, csv_batches
 from tasks.sources.nested_labels import owners
@@ -68,21 +67,17 @@ class OpenImagesSource(Source):
         """The two or three CSV files."""
         return [path for path in (self.boxes, self.classes, self.image_ids) if path]
 
-    def read(self, scratch: Path) -> Iterator[Records]:
+    def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source."""
         label_of_mid = self._person_classes()
         with closing(scratch_database(scratch, MEMORY_MB)) as database:
             database.execute(_TABLES)
             yield from self._collect_image_ids(database)
-            handle = os.open(self.photos, os.O_RDONLY)
-            try:
-                for people in _whole_photos(self._people_by_photo(database, label_of_mid)):
-                    if isinstance(people, Unread):
-                        yield people
-                    else:
-                        yield from self._boxes(people, database, handle)
-            finally:
-                os.close(handle)
+            for people in _whole_photos(self._people_by_photo(database, label_of_mid)):
+                if isinstance(people, Unread):
+                    yield people
+                else:
+                    yield from self._boxes(people, database, photos)
             yield from _photos(database.sql(_PHOTOS_WITH_PEOPLE))
             yield from _photos(database.sql(_PHOTOS_WITHOUT_PEOPLE))
 
@@ -154,11 +149,11 @@ class OpenImagesSource(Source):
             _insert(database, "images", pa.table({**columns, ROW: batch[ROW]}))
         database.execute("DELETE FROM listed WHERE photo_id = ''")
 
-    def _boxes(self, people: pa.Table, database: duckdb.DuckDBPyConnection, handle: int) -> Iterator[Records]:
+    def _boxes(self, people: pa.Table, database: duckdb.DuckDBPyConnection, photos: Photos) -> Iterator[Records]:
         """The boxes of some complete photos, whose sizes go into the database."""
         encoded = people["photo_id"].chunk(0).dictionary_encode()
         photo = encoded.indices.to_numpy()
-        sizes = [self._size_px(photo_id, handle) for photo_id in encoded.dictionary.to_pylist()]
+        sizes = [self._size_px(photo_id, photos) for photo_id in encoded.dictionary.to_pylist()]
         is_open = np.array([not isinstance(size, Unread) for size in sizes])
         pixels = np.array([(0, 0) if isinstance(size, Unread) else size for size in sizes], np.int32)
         width, height = (pa.array(values, mask=~is_open) for values in pixels.T)
@@ -174,22 +169,18 @@ class OpenImagesSource(Source):
             assert isinstance(why, Unread)
             yield why._replace(item="box", box_id=box_ids[i])
 
-    def _size_px(self, photo_id: str, handle: int) -> Size | Unread:
-        """Width and height of a photo; `handle` is open on the photo folder."""
+    def _size_px(self, photo_id: str, photos: Photos) -> Size | Unread:
+        """Width and height of a photo, from its first bytes where that is enough."""
         path = f"{photo_id}.jpg"
         if leads_outside(path):
             return Unread("photo", Reason.PATH_OUTSIDE_ROOT, path, photo_id, path=path)
-        try:
-            return self._upright(b"" if "/" in path else _beginning(path, handle))
-        except FileNotFoundError:
-            return Unread("photo", Reason.MISSING_FILE, path, photo_id, path=path)
-        except (OSError, ValueError):  # a link, a long header, or something wrong with the file
-            return self._size_the_long_way(photo_id, path)
-
-    def _size_the_long_way(self, photo_id: str, path: str) -> Size | Unread:
-        size, mtime_ns = file_signature(self.photos / path) or (None, None)
-        lost = Unread("photo", Reason.NOT_AN_IMAGE, "", photo_id, path=path, file_size=size, file_mtime_ns=mtime_ns)
-        data = read_file(self.photos, path)
+        start = photos.start(path, HEADER_BYTES)
+        if isinstance(start, bytes):
+            with contextlib.suppress(ValueError):  # a long header, or something wrong with the file
+                return self._upright(start)
+        signature = photos.signature(path)
+        lost = Unread("photo", Reason.NOT_AN_IMAGE, "", photo_id, path=path, signature=signature)
+        data = photos.read(path)
         if not isinstance(data, bytes):
             return lost._replace(reason=data.reason, detail=data.detail or "")
         try:
@@ -205,15 +196,6 @@ class OpenImagesSource(Source):
         if max(size) > MAX_SIDE_PX:
             raise NotAnImageError(f"no image is {size[0]}x{size[1]} large")
         return size[::-1] if header.is_turned and self.exif_orientation == "apply" else size
-
-
-def _beginning(path: str, handle: int) -> bytes:
-    """The first bytes of a file; OSError where it is a link, which might lead anywhere."""
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
-    try:
-        return os.read(file, HEADER_BYTES)
-    finally:
-        os.close(file)
 
 
 _TABLES = f"""

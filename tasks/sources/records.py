@@ -11,6 +11,7 @@ import pyarrow as pa
 from storage.reasons import Reason
 from storage.report import Item
 from storage.schema import BOX_XYXY_PX, BOXES, PHOTOS
+from tasks.photos.photos import Signature
 
 BBox = tuple[float, float, float, float]
 """x_min, y_min, x_max, y_max in pixels of the photo; half-open, not clipped, not checked."""
@@ -62,9 +63,8 @@ class Unread(NamedTuple):
     photo_id: str | None = None
     box_id: str | None = None
     path: str | None = None
-    file_size: int | None = None
-    """Of the photo's file just before it was tried, in bytes; None where it is missing."""
-    file_mtime_ns: int | None = None
+    signature: Signature | None = None
+    """Of the photo just before it was tried; None where it is missing."""
 
 
 Record = Photo | PersonBox | Unread

@@ -13,6 +13,7 @@ from xml.parsers import expat
 from pydantic import DirectoryPath, FilePath
 
 from storage.reasons import Reason
+from tasks.photos.photos import Photos
 from tasks.sources.base import Source
 from tasks.sources.records import PersonBox, Photo, Records, Unread, WrongFieldError, side_px
 
@@ -40,7 +41,7 @@ class VocSource(Source):
         names = dict.fromkeys(line.split()[0] for line in lines if line.strip())
         return [self.annotations / f"{name}.xml" for name in names if "/" not in name and "\0" not in name]
 
-    def read(self, scratch: Path) -> Iterator[Records]:
+    def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source."""
         for path in self._files():
             try:

@@ -197,9 +197,9 @@ def test_more_photos_leave_most_shards_as_they_are(tmp_path):
 
 def test_key_follows_the_content_and_not_the_place(tmp_path):
     images, annotations = dataset(3)
-    key = ingest_key(coco(tmp_path / "here", images, annotations))
-    assert ingest_key(coco(tmp_path / "there", images, annotations)) == key
-    assert ingest_key(coco(tmp_path / "here", images, annotations[1:])) != key
+    key = ingest_key(Store(str(tmp_path)), coco(tmp_path / "here", images, annotations))
+    assert ingest_key(Store(str(tmp_path)), coco(tmp_path / "there", images, annotations)) == key
+    assert ingest_key(Store(str(tmp_path)), coco(tmp_path / "here", images, annotations[1:])) != key
 
 
 def test_photos_of_a_detector_source_are_all_kept(tmp_path):

@@ -17,6 +17,7 @@ from storage.reasons import Reason
 from tasks.images.perceptual_hash import perceptual_hash
 from tasks.images.photo import PhotoConfig, Unusable, laplacian_variance, load_photo
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, read_header
+from tasks.photos.local_folder import LocalFolder
 
 CONFIG = PhotoConfig()
 EVERYTHING = PhotoConfig(
@@ -85,7 +86,7 @@ BAD = {
 def test_bad_file_gives_its_reason(tmp_path, name):
     data, reason = BAD[name]
     (tmp_path / "photo.jpg").write_bytes(data)
-    found = load_photo(tmp_path, "photo.jpg", CONFIG, apply_exif=False)
+    found = load_photo(LocalFolder(tmp_path).read("photo.jpg"), CONFIG, apply_exif=False)
     assert isinstance(found, Unusable)
     assert found.reason is reason
 
@@ -105,7 +106,7 @@ GOOD = {
 @pytest.mark.parametrize("name", GOOD)
 def test_good_file_gives_the_pixels_that_pillow_sees(tmp_path, name):
     (tmp_path / "ein Föto .jpg").write_bytes(GOOD[name])
-    pixels = load_photo(tmp_path, "ein Föto .jpg", EVERYTHING, apply_exif=False)
+    pixels = load_photo(LocalFolder(tmp_path).read("ein Föto .jpg"), EVERYTHING, apply_exif=False)
     expected = np.asarray(Image.open(io.BytesIO(GOOD[name])).convert("RGB"))
     assert pixels.dtype == np.uint8
     assert np.abs(pixels[..., ::-1].astype(int) - expected).mean() < 1.5  # JPEG decoders differ by a grey level
@@ -118,8 +119,8 @@ def test_exif_orientation_is_applied_or_ignored(tmp_path, kind, orientation):
     exif[0x0112] = orientation
     options = {} if kind == "PNG" else {"quality": 95}
     (tmp_path / "p").write_bytes(encoded(RGB, kind, exif=exif, **options))
-    stored = load_photo(tmp_path, "p", CONFIG, apply_exif=False)
-    turned = load_photo(tmp_path, "p", CONFIG, apply_exif=True)
+    stored = load_photo(LocalFolder(tmp_path).read("p"), CONFIG, apply_exif=False)
+    turned = load_photo(LocalFolder(tmp_path).read("p"), CONFIG, apply_exif=True)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "p")).convert("RGB"))
     assert stored.shape == (64, 96, 3)
     assert turned.shape == expected.shape
@@ -136,17 +137,16 @@ def test_nothing_outside_of_the_root_is_read(tmp_path):
     (tmp_path / "photos-of-others").mkdir()
     (tmp_path / "photos-of-others" / "a.jpg").write_bytes(JPEG)
     for path in ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "../photos-of-others/a.jpg", "a\0.jpg", ""):
-        found = load_photo(root, path, CONFIG, apply_exif=False)
+        found = load_photo(LocalFolder(root).read(path), CONFIG, apply_exif=False)
         assert found.reason in (Reason.PATH_OUTSIDE_ROOT,), path
-    assert isinstance(load_photo(root, "alias.jpg", CONFIG, apply_exif=False), np.ndarray)
+    assert isinstance(load_photo(LocalFolder(root).read("alias.jpg"), CONFIG, apply_exif=False), np.ndarray)
 
 
 def test_missing_folder_and_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    reasons = {
-        p: load_photo(tmp_path, p, CONFIG, False).reason for p in ("none.jpg", "pipe.jpg", "folder.jpg", "x" * 300)
-    }
+    photos = LocalFolder(tmp_path)
+    reasons = {p: photos.read(p).reason for p in ("none.jpg", "pipe.jpg", "folder.jpg", "x" * 300)}
     assert reasons.pop("none.jpg") is Reason.MISSING_FILE
     assert set(reasons.values()) == {Reason.UNREADABLE_FILE}
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from storage.reasons import Reason
 from storage.schema import PHOTOS
+from tasks.photos.local_folder import LocalFolder
 from tasks.sources import AnySource, json_stream
 from tasks.sources.coco import CocoSource
 from tasks.sources.crowdhuman import CrowdHumanSource
@@ -27,7 +28,7 @@ def read(source, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     photos, boxes, unread = {}, {}, []
-    for record in source.read(scratch):
+    for record in source.read(scratch, LocalFolder(source.photos)):
         rows = record.to_pylist() if isinstance(record, pa.RecordBatch) else [record._asdict()]
         is_photo = isinstance(record, Photo) or (isinstance(record, pa.RecordBatch) and record.schema == PHOTOS)
         for row in rows:
@@ -402,7 +403,7 @@ def test_open_images_photos_that_give_no_size_take_their_boxes_along(tmp_path):
     }
     for item in ("photo", "box"):
         assert {row["photo_id"]: row["reason"] for row in unread if row["item"] == item} == reasons
-    assert {row["photo_id"] for row in unread if row["file_size"] is None} >= {"gone"}
+    assert {row["photo_id"] for row in unread if row["signature"] is None} >= {"gone"}
 
 
 def test_open_images_real_photos_give_their_real_sizes(shared_data, tmp_path):
@@ -642,9 +643,9 @@ def test_folder_lists_photos_and_no_link_leads_out_or_round(tmp_path):
         ("photo", Reason.PATH_OUTSIDE_ROOT),
         ("record", Reason.PATH_OUTSIDE_ROOT),
     ]
-    before = source.content()
+    before = source.content(LocalFolder(source.photos))
     (root / "a.jpg").write_bytes(b"x")
-    assert source.content() != before
+    assert source.content(LocalFolder(source.photos)) != before
 
 
 @pytest.mark.parametrize(

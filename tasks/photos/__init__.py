@@ -1,0 +1,1 @@
+"""Where a source's photos lie, and how their bytes are had from there."""

@@ -1,0 +1,53 @@
+"""One source's photos, wherever they lie: what every kind of place can do."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from storage.reasons import Reason
+from tasks.images.rejection import Unusable
+
+Signature = list[int | str]
+"""What tells one file from another under the same name without reading it, such as [size in bytes, mtime in ns]."""
+
+
+MAX_FILE_BYTES = 1 << 29
+"""No photo is larger than 512 MiB; what claims to be would fill the memory before its header is read."""
+
+
+class Listed(NamedTuple):
+    """A file that lies there, whatever it is."""
+
+    path: str
+    size_bytes: int | None
+
+
+class Unlisted(NamedTuple):
+    """A file or folder that cannot be named or looked into."""
+
+    path: str
+    reason: Reason
+    detail: str
+    is_folder: bool
+
+
+class Photos(Protocol):
+    """The photos of one source. Paths are those that the source lists; where each lies is found out here.
+
+    Small when pickled; what is open stays in its process. Nothing outside of the configured places is ever read.
+    """
+
+    def read(self, path: str) -> bytes | Unusable:
+        """The bytes of a photo, or why there are none."""
+
+    def start(self, path: str, num_bytes: int) -> bytes | Unusable:
+        """The first `num_bytes` of a photo, or all of them where that is as cheap."""
+
+    def signature(self, path: str) -> Signature | None:
+        """What changes when the photo does, or None where it is not there."""
+
+    def reading(self, paths: Sequence[str]) -> AbstractContextManager[Callable[[str], bytes | Unusable]]:
+        """`read` for photos that will be asked for in this order, some of them perhaps never; it may read ahead."""
+
+    def files(self) -> Iterator[Listed | Unlisted]:
+        """Every file that lies there, folder by folder, each sorted by name."""

@@ -1,13 +1,15 @@
 """Configuration from YAML files and `--set key=value`, with every fault told in one sentence."""
 
-import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
+from storage.config_keys import similar_keys
 from storage.errors import InputError
 from storage.frozen import Frozen
 
@@ -97,25 +99,55 @@ def _put(values: Any, path: list[str], value: Any) -> None:  # noqa: ANN401
     values[path[-1]] = value
 
 
+@dataclass(frozen=True)
+class _Fault:
+    """One thing that is wrong with a configuration, as pydantic says it and as the user wrote it."""
+
+    about: ErrorDetails
+    path: list[str]
+    meant: list[str]  # for a key that is not known: keys that may be meant
+    known: list[str]  # there
+
+
 def _sentence(kind: type[BaseModel], error: ValidationError) -> str:
     """The first fault in one sentence; how many more there are, if any."""
-    fault, more = error.errors()[0], error.error_count() - 1
-    path, known = _path_and_known_keys(kind, fault["loc"])
-    key, value = ".".join(path), fault["input"]
-    if fault["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(path[-1], known, n=1)
-        remedy = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    first, *others = _faults(kind, error)
+    about, key, value = first.about, ".".join(first.path), first.about["input"]
+    if about["type"] == "extra_forbidden":
+        known = f"known here: {', '.join(first.known)}"
+        remedy = f"did you mean {' or '.join(first.meant)}?" if first.meant else known
         text = f"unknown key {key} (value {value!r}); {remedy}"
-    elif fault["type"] == "missing":
+    elif about["type"] == "missing":
         text = f"key {key} is missing; add it"
-    elif fault["type"] in ("path_not_file", "path_not_directory"):
-        what = "file" if fault["type"] == "path_not_file" else "folder"
+    elif about["type"] in ("path_not_file", "path_not_directory"):
+        what = "file" if about["type"] == "path_not_file" else "folder"
         text = f"{key} is {str(value)!r}, which is no {what}; correct the path (relative to {Path.cwd()})"
-    elif fault["type"] == "value_error":
-        text = f"{key + ': ' if key else ''}{fault['ctx']['error']}"
+    elif about["type"] == "value_error":
+        text = f"{key + ': ' if key else ''}{about['ctx']['error']}"
     else:
-        text = f"{key} is {value!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-    return text + (f" (and {more} more)" if more else "")
+        text = f"{key} is {value!r}: {about['msg'][0].lower()}{about['msg'][1:]}"
+    return text + (f" (and {len(others)} more)" if others else "")
+
+
+def _faults(kind: type[BaseModel], error: ValidationError) -> list[_Fault]:
+    """What the user did wrong, unknown keys first: each once, and not what only follows from it.
+
+    A value that fits no member of a union is one fault, a misspelt key is not also missing under its right name, and a
+    list is not also too short because its only item is wrong.
+    """
+    faults: dict[str, _Fault] = {}
+    for about in error.errors():
+        path, known = _path_and_known_keys(kind, about["loc"])
+        meant = similar_keys(kind, path, known) if about["type"] == "extra_forbidden" else []
+        faults.setdefault(".".join(path), _Fault(about, path, meant, known))
+    meant_somewhere = {key for fault in faults.values() for key in fault.meant}
+    own = [
+        fault
+        for key, fault in faults.items()
+        if not (fault.about["type"] == "missing" and key in meant_somewhere)
+        and not any(other.startswith(f"{key}.") for other in faults)
+    ]
+    return sorted(own, key=lambda fault: fault.about["type"] != "extra_forbidden")
 
 
 def _path_and_known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:

@@ -12,12 +12,24 @@ if TYPE_CHECKING:
 KEPT_IN = "data/persona"
 """Where the configurations of `configs/` keep everything."""
 
+
+def _keys(context: typer.Context, incomplete: str) -> list[str]:
+    """The keys that `--set` takes, for a shell that completes them."""
+    from flows.cli.show_config import model_of
+    from storage.config_keys import keys_of
+
+    kinds = {"train": "retrain", "retrain": "retrain", "val": "persona-val", "test": "persona-test"}
+    model = model_of(kinds.get(context.info_name or "", "curate"))
+    return [f"{path}=" for path in dict.fromkeys(key.path for key in keys_of(model)) if path.startswith(incomplete)]
+
+
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; `persona init` writes one.")]
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
+        autocompletion=_keys,
         help="Another value for one key of CONFIG, as often as needed: --set select.top_share=0.5, or"
         " --set sources.0.photos=photos for the first of a list. `persona config schema` lists the keys.",
     ),

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from flows.cli.__main__ import main
+from flows.cli.config import KINDS
+from flows.cli.show_config import model_of
 from flows.config import CurateConfig
 from storage.config_file import ConfigError, load_config
+from storage.config_keys import keys_of
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
@@ -35,9 +38,13 @@ def test_assignments_reach_every_depth(config_file):
 @pytest.mark.parametrize(
     ("assignment", "parts"),
     [
-        ("select.top_shar=0.5", ["select.top_shar", "0.5", "did you mean 'top_share'"]),
-        ("selct={}", ["selct", "did you mean 'select'"]),
-        ("sources.0.photo=x", ["sources.0.photo", "did you mean 'photos'"]),
+        ("select.top_shar=0.5", ["select.top_shar", "0.5", "did you mean select.top_share?"]),
+        ("selct={}", ["selct", "did you mean select?"]),
+        ("top_share=0.5", ["unknown key top_share", "did you mean select.top_share?"]),
+        ("crop.top_share=0.5", ["unknown key crop.top_share", "did you mean select.top_share?"]),
+        ("min_side=300", ["unknown key min_side", "did you mean crop.min_side_px?"]),
+        ("sources.0.photo=x", ["sources.0.photo", "did you mean sources.0.photos?"]),
+        ("sources.0.boxes=x", ["unknown key sources.0.boxes", "known here: exif_orientation, format, name, photos"]),
         ("crop.side_px=big", ["crop.side_px", "'big'", "integer"]),
         ("crop.max_square_iou=1.5", ["crop.max_square_iou", "1.5", "less than or equal to 1"]),
         ("sources.0.photos=/nowhere/at/all", ["sources.0.photos", "/nowhere/at/all", "correct the path"]),
@@ -55,6 +62,43 @@ def test_fault_is_one_sentence_and_exit_code_2(config_file, capsys, assignment, 
     assert message.count("\n") == 1
     assert all(part in message for part in parts), message
     assert not (config_file.parent / "root").exists()
+
+
+def test_only_faults_of_the_user_are_counted(tmp_path):
+    """pydantic counts 7 here: a misspelt key is also missing under its right name, and a list with a bad item empty."""
+    text = (
+        "nam: x\nroot: y\nsources:\n- {format: coco, name: a, photo: /tmp, anotations: x}\nscore: {metrics: [piqe]}\n"
+    )
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"did you mean sources.0.photos\? \(and 2 more\)$"):
+        load_config(CurateConfig, tmp_path / "c.yaml")
+    text = (
+        text.replace("nam:", "name:")
+        .replace("photo:", "photos:")
+        .replace("anotations: x", f"annotations: {tmp_path}/c.yaml")
+    )
+    (tmp_path / "c.yaml").write_text(text.replace("metrics:", "metric:"))
+    with pytest.raises(ConfigError, match=r"did you mean score.metrics\?$"):
+        load_config(CurateConfig, tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_of_every_configuration_is_explained_and_can_be_set(kind, capsys):
+    keys = keys_of(model_of(kind))
+    unexplained = [key.path for key in keys if not key.text and key.path != "sources.0.format"]
+    assert not unexplained
+    assert main(["config", "schema", kind]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{key.path}: " in printed for key in keys)
+
+
+def test_a_configuration_with_its_defaults_can_be_used_as_it_is_printed(config_file, capsys):
+    assert main(["config", "show", str(config_file), "--set", "select.limits={piqe: 50}"]) == 0
+    printed = capsys.readouterr().out
+    assert "limits:\n    piqe: 50.0\n" in printed and "top_share: 0.3333333333333333  # default" in printed
+    whole = config_file.with_name("whole.yaml")
+    whole.write_text(printed)
+    assert load_config(CurateConfig, whole) == load_config(CurateConfig, config_file, ["select.limits={piqe: 50}"])
 
 
 def test_files_that_are_no_configuration(tmp_path, capsys):

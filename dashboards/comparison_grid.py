@@ -24,7 +24,9 @@ def comparison_grid(evaluation: Evaluation, side: str, examples: Iterable[dict[s
     tiles = [tile for row in examples for tile in _tiles(row, str(evaluation.primary))]
     direction = "by" if evaluation.primary is None else f"by {evaluation.primary}"
     heading = f"The {side} {direction}, from the {side} on"
-    return draw_sheet(f"{evaluation.label} on {evaluation.benchmark.id}", [(heading, _COLOURS[side], tiles)])
+    return draw_sheet(
+        f"{evaluation.label} on {evaluation.benchmark.id}, {evaluation.headline}", [(heading, _COLOURS[side], tiles)]
+    )
 
 
 def _tiles(row: dict[str, Any], primary: str) -> list[Tile]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from storage.evaluation import Comparison, Difference, Evaluation, MetricResult
+from storage.evaluation import MIN_VALUES, Comparison, Difference, Evaluation, MetricResult
 
 Published = Mapping[str, Mapping[str, float]]
 """Method → metric → mean."""
@@ -43,17 +43,23 @@ def comparison_table(comparison: Comparison, a: Evaluation, b: Evaluation, publi
         ]
         for metric, difference in comparison.differences.items()
     ]
-    explained = "A difference counts where its interval does not hold 0; FID, of no single picture, has no interval."
+    explained = (
+        "A difference counts where its interval does not hold 0. FID, of no single picture, has no interval, and"
+        f" neither has a difference of fewer than {MIN_VALUES} pictures."
+    )
     return evaluation_table([a, b], published, source) + "\n" + _markdown(heading, rows) + f"\n\n{explained}\n"
 
 
 def _notes(evaluations: Sequence[Evaluation], source: str) -> list[str]:
     first = evaluations[0]
-    failed = "; ".join(f"{e.label}: {e.num_failed:,} of {e.num_images:,} without a picture" for e in evaluations)
+    judged = "; ".join(f"{e.label}: {e.headline}" for e in evaluations)
     notes = [
-        f"Rows in bold: {first.benchmark.id}, {first.num_images:,} pictures ({failed}), mean and 95 % bootstrap"
-        f" interval. The others: {source}, on its own pictures; they compare with ours only on the same pictures."
+        f"Rows in bold: {first.benchmark.id}, mean and 95 % bootstrap interval; {judged}. The others: {source}, on its"
+        " own pictures; they compare with ours only on the same pictures."
     ]
+    if any(e.num_judged < MIN_VALUES for e in evaluations):
+        notes.append(f"Fewer than {MIN_VALUES} pictures give no interval, and so nothing is better or worse.")
+    notes += [f"{e.label}: {remark}." for e in evaluations for remark in e.remarks]
     if first.notes:
         notes.append("; ".join(f"{metric}: {note}" for metric, note in first.notes.items()) + ".")
     missing = {

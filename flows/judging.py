@@ -82,7 +82,7 @@ def judge_folder(
     strict: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Judge PNGs that any other program made of the benchmark's LQ pictures; see `restored_folder`."""
+    """Judge pictures that any other program made of the benchmark's LQ pictures; see `restored_folder`."""
     published = benchmark_at(benchmark)
     crop_ids = [
         crop_id

@@ -21,11 +21,11 @@ def evaluate(
         str | None, typer.Option(metavar="A", help="A model folder, or a model of the registry: name@alias.")
     ] = None,
     restored: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="PNGs called CROP_ID.png, made by any other program.")
+        str | None, typer.Option(metavar="FOLDER", help="Pictures with CROP_ID in their names, made by any program.")
     ] = None,
     lq: Annotated[bool, typer.Option("--lq", help="The pictures as they are: the baseline.")] = False,
     against: Annotated[
-        str | None, typer.Option(metavar="B", help="Compare A with a model, a folder of PNGs, or lq.")
+        str | None, typer.Option(metavar="B", help="Compare A with a model, a folder of pictures, or lq.")
     ] = None,
     snapshot: Annotated[
         str | None,

@@ -1,7 +1,7 @@
 """What the command line shows of benchmarks, evaluations and audits."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,8 @@ from flows.execution.progress import progress_bar
 from flows.judging import PersonaValConfig, judge_folder, judge_lq, judge_model, judge_pair, persona_val
 from flows.persona_test_set import PersonaTestConfig, persona_test
 from storage.benchmark import benchmark_at, num_rows
-from storage.evaluation import Comparison, Evaluation, MetricResult
+from storage.errors import ExitCode
+from storage.evaluation import MIN_VALUES, Comparison, Evaluation, MetricResult
 from storage.registry import Registry
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -73,7 +74,7 @@ def contestant(text: str, root: Store) -> Contestant:
 def evaluate_and_show(
     a: str, against: str | None, benchmark: Path, config: EvaluateConfig, *, strict: bool = False
 ) -> int:
-    """Judge A and, if it is named, B on a benchmark; print the values and where the pictures are.
+    """Judge A and, if it is named, B on a benchmark; print the values and where the pictures are; 1 if any is missing.
 
     Args:
         a: as `contestant` reads it.
@@ -90,10 +91,23 @@ def evaluate_and_show(
     for metric, result in found[0].metrics.items():
         if result.unavailable:
             console.print(f"{metric} is unavailable: {result.unavailable}", soft_wrap=True, markup=False)
+    for evaluation in found:
+        for line in _said(evaluation):
+            console.print(line, soft_wrap=True, markup=False)
     written = [evaluation.path for evaluation in found] + ([comparison.path] if comparison else [])
     for path in written:
         console.print(f"Written: {published.store.full(path)}", soft_wrap=True)
-    return 0
+    return ExitCode.NOT_IN_ORDER if any(evaluation.num_failed for evaluation in found) else ExitCode.SUCCESS
+
+
+def _said(evaluation: Evaluation) -> Iterator[str]:
+    """What must be known of an evaluation that is not whole, or whose pictures were not found by their names."""
+    if evaluation.num_failed:
+        missing = f"{evaluation.num_failed:,} of {evaluation.num_images:,} pictures are missing or cannot be used"
+        yield f"{evaluation.label}: {missing}, see per_image.parquet"
+    if evaluation.num_judged < MIN_VALUES:
+        yield f"{evaluation.label}: fewer than {MIN_VALUES} pictures give no interval and decide nothing"
+    yield from (f"{evaluation.label}: {remark}" for remark in evaluation.remarks)
 
 
 def _judge(what: Contestant, benchmark: Path, config: EvaluateConfig, strict: bool) -> Evaluation:
@@ -107,7 +121,8 @@ def _judge(what: Contestant, benchmark: Path, config: EvaluateConfig, strict: bo
 
 def _values(found: Sequence[Evaluation], comparison: Comparison | None) -> Table:
     first = found[0]
-    table = Table(title=f"{first.benchmark.id}, {first.num_images:,} pictures", title_justify="left")
+    judged = dict.fromkeys(evaluation.headline for evaluation in found)
+    table = Table(title=f"{first.benchmark.id}, {' and '.join(judged)}", title_justify="left")
     table.add_column("metric", no_wrap=True)
     for heading in (f"{PUBLISHED_METHOD}, {PAPER}", *(e.label for e in found)):
         table.add_column(heading, justify="right")

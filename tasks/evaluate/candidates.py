@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from model.network.weights import Device
+from model.restoration.picture_files import UnusablePictureError, read_picture
 from storage.digest import digest, sha256_of_file
 from storage.errors import InputError
 from storage.evaluation import Kind
+from tasks.evaluate.pairing import pair, remarks
 
 Restore = Callable[[list[str], list[np.ndarray]], list[np.ndarray | str]]
 """Crop ids and their LQ pictures, (H, W, 3) uint8 BGR → a picture for each, or the sentence why there is none."""
@@ -27,6 +28,8 @@ class Contender:
     """Digest of what decides the pictures."""
     prepare: Callable[[Device], Restore]
     """Loads what is needed; called once, and only where there is work."""
+    remarks: tuple[str, ...] = ()
+    """What people must know of how its pictures were found, in sentences."""
 
 
 def _safe(label: str) -> str:
@@ -62,10 +65,7 @@ def model(folder: Path, label: str | None = None) -> Contender:
 
 
 def restored_folder(folder: Path, crop_ids: list[str], label: str | None = None) -> Contender:
-    """PNGs that any other program made of the benchmark's LQ pictures.
-
-    They are called `CROP_ID.png`. If none is, but there are exactly as many as pictures in the benchmark, they belong
-    to these in order: the files sorted by name, the pictures as they lie in the benchmark's files.
+    """Pictures that any other program made of the benchmark's LQ pictures, found as `pairing.pair` says.
 
     Args:
         folder: where they lie; what is in folders below is not looked at.
@@ -73,28 +73,30 @@ def restored_folder(folder: Path, crop_ids: list[str], label: str | None = None)
         label: what they are called in tables; by default like the folder.
 
     Raises:
-        ValueError: there is no PNG, or neither names nor number fit.
+        ValueError: there is no picture, or it is not certain which one belongs to which crop.
     """
-    files = {path.stem: path for path in sorted(folder.glob("*.png"))}
-    if not files:
-        raise InputError(f"{folder} holds no PNG: give the folder of the restored pictures")
-    if not files.keys() & set(crop_ids):
-        if len(files) != len(crop_ids):
-            raise InputError(
-                f"no file in {folder} is named after a crop, and for their order {len(files)} files are not as many as"
-                f" the benchmark's {len(crop_ids)} pictures: name them CROP_ID.png"
-            )
-        files = dict(zip(crop_ids, files.values(), strict=True))
-    identity = digest([(crop_id, sha256_of_file(path)) for crop_id, path in sorted(files.items())])
+    pairing = pair(folder, crop_ids)
+    identity = digest([(crop_id, _sha256(path)) for crop_id, path in sorted(pairing.files.items())])
 
     def restore(crop_ids: list[str], pictures: list[np.ndarray]) -> list[np.ndarray | str]:
-        return [_read(files.get(crop_id), folder) for crop_id in crop_ids]
+        return [_read(pairing.files.get(crop_id), folder) for crop_id in crop_ids]
 
-    return Contender(_safe(label or folder.absolute().name), "folder", identity, lambda device: restore)
+    said = remarks(pairing, folder)
+    return Contender(_safe(label or folder.absolute().name), "folder", identity, lambda device: restore, said)
+
+
+def _sha256(path: Path) -> str | None:
+    """Of the file, or None where it cannot be read: that costs its own row."""
+    try:
+        return sha256_of_file(path)
+    except OSError:
+        return None
 
 
 def _read(path: Path | None, folder: Path) -> np.ndarray | str:
     if path is None:
         return f"no picture of it in {folder.name}"
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_BGR)
-    return f"{path.name} is not a picture" if picture is None else picture
+    try:
+        return read_picture(path).bgr
+    except UnusablePictureError as error:
+        return f"{path.name}: {error}"

@@ -10,15 +10,16 @@ from storage.errors import InputError
 from storage.evaluation import Comparison, Difference, Evaluation
 from storage.store import Store
 from tasks.evaluate.evaluate import PER_IMAGE, EvaluateConfig
-from tasks.metrics.bootstrap import bootstrap_interval
+from tasks.metrics.bootstrap import interval_of
 
-VERSION = 1
+VERSION = 2
 
 
 def compare(store: Store, a: Evaluation, b: Evaluation, config: EvaluateConfig) -> Comparison:
     """A minus B for every metric that both have; paired, so only pictures with a value of both count.
 
-    The interval is the bootstrap's over the differences. FID has no value per picture and so no interval.
+    The interval is the bootstrap's over the differences. FID has no value per picture and so no interval, and neither
+    has a difference of fewer than MIN_VALUES pictures.
 
     Args:
         store: the root below which both evaluations lie.
@@ -59,7 +60,7 @@ def _paired(metric: str, a: pa.Table, b: pa.Table, about: Evaluation, config: Ev
     differences = pc.subtract(a[metric], b[metric]).drop_null().to_numpy()
     if not len(differences):
         return None
-    low, high = bootstrap_interval(differences, config.num_resamples, config.seed)
+    low, high = interval_of(differences, config.num_resamples, config.seed)
     return Difference(
         lower_is_better=about.metrics[metric].lower_is_better,
         mean=float(np.mean(differences)),

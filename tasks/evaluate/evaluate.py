@@ -33,11 +33,11 @@ from storage.store import Store
 from tasks.evaluate.candidates import Contender
 from tasks.evaluate.examples import Examples
 from tasks.images.pictures import decoded
-from tasks.metrics.bootstrap import bootstrap_interval
+from tasks.metrics.bootstrap import interval_of
 from tasks.metrics.iqa import lower_is_better, mode_of, weights_of
 from tasks.metrics.suite import Meter
 
-VERSION = 1
+VERSION = 2
 """Part of every evaluation's id; raised whenever the same input would give another output."""
 
 KNOWN_WEIGHTS = "weights.json"
@@ -121,7 +121,9 @@ def evaluate(
     metrics = [metric for metric in config.metrics if name.has_hq or mode_of(metric) == "NR"]
     weights, unavailable = _loadable(benchmark.store, metrics, strict)
     fixed = config.model_dump(exclude={"metrics", "batch_size", "device"})
-    key = digest("evaluate", VERSION, name, contender.identity, metrics, weights, fixed, version("pyiqa"))
+    key = digest(
+        "evaluate", VERSION, name, contender.identity, contender.remarks, metrics, weights, fixed, version("pyiqa")
+    )
     store, folder = benchmark.store, f"{FOLDER}/{contender.label}-{key}"
     if store.exists(f"{folder}/{FILE}"):
         return load_evaluation(store, folder)
@@ -147,6 +149,7 @@ def evaluate(
         primary=primary,
         num_images=table.num_rows,
         num_failed=len(failures),
+        remarks=contender.remarks,
         weights=weights,
         notes={metric: NOTES[metric] for metric in metrics if metric in NOTES},
         code_version=code_version(),
@@ -260,7 +263,7 @@ def _of_values(metric: str, column: pa.ChunkedArray, config: EvaluateConfig) -> 
     values = column.drop_null().to_numpy()
     if not len(values):
         return _unavailable(metric, f"{metric} has a finite value for no picture")
-    low, high = bootstrap_interval(values, config.num_resamples, config.seed)
+    low, high = interval_of(values, config.num_resamples, config.seed)
     return MetricResult(
         lower_is_better=lower_is_better(metric), mean=float(values.mean()), low=low, high=high, num=len(values)
     )

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from storage.evaluation import MIN_VALUES
+
 _RESAMPLES_AT_A_TIME = 64
 
 
@@ -19,3 +21,8 @@ def bootstrap_interval(values: np.ndarray, num_resamples: int, seed: int) -> tup
         means.append(values[rng.integers(0, len(values), (num, len(values)))].mean(axis=1))
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(low), float(high)
+
+
+def interval_of(values: np.ndarray, num_resamples: int, seed: int) -> tuple[float, float] | tuple[None, None]:
+    """The interval of `bootstrap_interval`, or none where fewer than MIN_VALUES values make it meaningless."""
+    return bootstrap_interval(values, num_resamples, seed) if len(values) >= MIN_VALUES else (None, None)

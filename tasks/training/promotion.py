@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
-from storage.evaluation import Difference, Evaluation
+from storage.evaluation import MIN_VALUES, Difference, Evaluation
 from storage.frozen import Frozen
 
 BenchmarkRole = Literal["val", "test"]
@@ -95,7 +95,8 @@ class Decision(Frozen):
 def decide(config: PromotionConfig, judged: Mapping[BenchmarkRole, Judged], is_first: bool) -> Decision:
     """Promote only what improves the primary metric beyond doubt and harms no guarded one beyond its tolerance.
 
-    What cannot be computed counts as not shown: the candidate stays a candidate.
+    What cannot be computed counts as not shown: the candidate stays a candidate. So does what fewer than MIN_VALUES
+    pictures say.
 
     Args:
         config: the conditions.
@@ -145,7 +146,7 @@ def _check_failures(role: BenchmarkRole, pair: Judged) -> Check:
     """Means are of the pictures that have a value, so a model must not get better by losing some."""
     candidate, against = pair.candidate.num_failed, pair.against.num_failed
     numbers = _Numbers(candidate, against, against - candidate)
-    text = f"number {candidate}, with the opponent {against}"
+    text = f"number {candidate:,} of {pair.candidate.num_images:,}, with the opponent {against:,}"
     return numbers.check(
         Guard(metric="failed pictures", benchmark=role, tolerance=0), "guard", 0, candidate <= against, text
     )
@@ -192,6 +193,9 @@ def _numbers(metric: str, judged: Judged | None) -> _Numbers:
     difference = judged.differences.get(metric)
     if difference is None or difference.mean is None:
         return _Numbers(candidate, against, why_not="no image has a value of both")
+    if difference.num < MIN_VALUES:
+        few = f"{difference.num:,} pictures have a value of both, and fewer than {MIN_VALUES} decide nothing"
+        return _Numbers(candidate, against, why_not=few)
     low, high = difference.low, difference.high
     if difference.lower_is_better:
         low, high = (None if high is None else -high), (None if low is None else -low)

@@ -78,16 +78,16 @@ def steps(root):
 
     def judge(benchmark, model, label, config):
         number = int(json.loads((model / "version.json").read_text())["snapshot"]["id"][-12:]) if model else 0
-        dists = MetricResult(lower_is_better=True, mean=0.6 - 0.1 * number, num=9)
+        dists = MetricResult(lower_is_better=True, mean=0.6 - 0.1 * number, num=40)
         return Evaluation(
             id=f"e-{label}", label=label, kind="model" if model else "lq", metrics={"dists": dists}, primary="dists",
-            benchmark=BenchmarkName(id=benchmark.name, digest="d", has_hq=True), num_images=9, num_failed=0,
+            benchmark=BenchmarkName(id=benchmark.name, digest="d", has_hq=True), num_images=40, num_failed=0,
             weights={}, notes={}, code_version="1",
         )  # fmt: skip
 
     def compare(benchmark, a, b, config):
         mean = a.metrics["dists"].mean - b.metrics["dists"].mean
-        difference = Difference(lower_is_better=True, mean=mean, low=mean - 0.01, high=mean + 0.01, num=9)
+        difference = Difference(lower_is_better=True, mean=mean, low=mean - 0.01, high=mean + 0.01, num=40)
         return Comparison(id="c", a=a.id, b=b.id, benchmark=a.benchmark, differences={"dists": difference})
 
     return Steps(train, lambda snapshot, config: Path("benchmarks/val"), judge, compare)

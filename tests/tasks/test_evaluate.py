@@ -7,19 +7,27 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from flows.cli.show_judging import evaluate_and_show
 from flows.judging import judge_folder, judge_lq, judge_pair, persona_val
 from model.network.weights import WeightsUnavailableError
+from storage.errors import ExitCode
 from storage.evaluation import list_evaluations
 from storage.snapshot import published_at
 from tasks.evaluate.compare import per_image
 from tasks.evaluate.evaluate import EvaluateConfig
+from tasks.evaluate.pairing import ids_in
 from tasks.metrics import iqa_reference
 from tasks.metrics.bootstrap import bootstrap_interval
 from tasks.metrics.iqa import load_metric, measure, to_tensor, weights_of
 from tasks.metrics.iqa_reference import FrechetSums, frechet_distance, inception_features, measure_pairs
 from tests.fake_benchmark import snapshot_of, squares
 
+NUM = 24
+"""Pictures of the benchmark: enough for intervals."""
 QUICK = EvaluateConfig(metrics=("lpips", "psnr", "ssim"), device="cpu", num_resamples=200)
+
+
+PSNR = EvaluateConfig(metrics=("psnr",), device="cpu", num_resamples=10)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +41,7 @@ def pairs(shared_data):
 @pytest.fixture(scope="module")
 def benchmark(metric_weights, shared_data, tmp_path_factory):
     snapshot = snapshot_of(
-        tmp_path_factory.mktemp("root"), squares(shared_data / "coco_mini/val2017", 20, 96), val_size=10
+        tmp_path_factory.mktemp("root"), squares(shared_data / "coco_mini/val2017", 36, 96), val_size=NUM
     )
     return persona_val(snapshot.store.local(snapshot.path))
 
@@ -46,10 +54,11 @@ def pixels(image):
     return cv2.imdecode(np.frombuffer(image["bytes"], np.uint8), cv2.IMREAD_COLOR)
 
 
-def restored_into(folder, benchmark, change=lambda hq: hq, names=lambda i, row: row["crop_id"]):
+def restored_into(folder, benchmark, change=lambda hq: hq, names="{id}.png"):
+    """Every picture of the benchmark, changed, in a file named after its place and its id."""
     folder.mkdir()
     for i, row in enumerate(rows_of(benchmark)):
-        cv2.imwrite(str(folder / f"{names(i, row)}.png"), change(pixels(row["hq"])))
+        cv2.imwrite(str(folder / names.format(i=i, id=row["crop_id"])), change(pixels(row["hq"])))
     return folder
 
 
@@ -103,7 +112,7 @@ class TinyInception(torch.nn.Module):
         return [self.layer(batch).sin().mean(dim=(2, 3), keepdim=True)]
 
 
-def test_features_from_memory_are_those_of_pyiqa_from_a_folder(pairs, tmp_path, monkeypatch):
+def test_features_from_memory_are_those_of_pyiqa_from_a_folder(metric_weights, pairs, tmp_path, monkeypatch):
     from pyiqa.archs.fid_arch import get_folder_features
 
     network = TinyInception().eval()
@@ -116,7 +125,7 @@ def test_features_from_memory_are_those_of_pyiqa_from_a_folder(pairs, tmp_path, 
     assert np.abs(found - reference).max() < 1e-5 < np.abs(reference - reference[0]).max()
 
 
-def test_frechet_distance_is_that_of_pyiqa():
+def test_frechet_distance_is_that_of_pyiqa(metric_weights):
     from pyiqa.archs.fid_arch import frechet_distance as reference
 
     rng = np.random.default_rng(0)
@@ -187,23 +196,103 @@ def test_a_broken_picture_costs_its_own_row(benchmark, tmp_path):
     second.write_bytes(b"no picture")
     cv2.imwrite(str(third), np.zeros((40, 50, 3), np.uint8))
     evaluation = judge_folder(benchmark, folder, QUICK)
-    assert (evaluation.num_images, evaluation.num_failed, evaluation.metrics["psnr"].num) == (10, 3, 7)
+    assert (evaluation.num_images, evaluation.num_failed, evaluation.metrics["psnr"].num) == (NUM, 3, NUM - 3)
+    assert evaluation.headline == f"{NUM - 3} of {NUM} pictures"
     failures = per_image(published_at(str(benchmark)).store, evaluation).to_pylist()
     told = {row["crop_id"]: row["failure"] for row in failures if row["failure"]}
     assert told == {
         first.stem: "no picture of it in peer",
-        second.stem: f"{second.name} is not a picture",
+        second.stem: f"{second.name}: the file is not a JPEG, PNG or WebP image",
         third.stem: "the picture is 50x40 px, not 96x96",
     }
 
 
-def test_pictures_without_the_ids_are_taken_in_order(benchmark, tmp_path):
+@pytest.mark.parametrize(
+    "names",
+    [
+        *("{id}_out.png", "{id}_SwinIR.png", "{id}_0.png", "{id}x4.png", "{id}_x4_HAT_SRx4.png", "{id}.lq_out.png"),
+        *("{id}_upscayl_4x_realesrgan-x4plus.png", "{id}.png_SwinIR.png", "003_{id}-restored.PNG", "{id}.webp"),
+    ],
+)
+def test_whatever_a_program_adds_to_the_name_the_picture_is_that_of_its_crop(benchmark, tmp_path, names):
+    folder = restored_into(tmp_path / "peer", benchmark, names=names)
+    evaluation = judge_folder(benchmark, folder, PSNR)
+    assert evaluation.metrics["psnr"].mean > 70 - 30 * names.endswith("webp")
+    assert (evaluation.num_failed, evaluation.remarks) == (0, ())
+
+
+def test_jpegs_are_pictures_too(benchmark, tmp_path):
+    folder = restored_into(tmp_path / "peer", benchmark, names="{id}.jpg")
+    evaluation = judge_folder(benchmark, folder, PSNR)
+    assert (evaluation.num_failed, evaluation.metrics["psnr"].mean > 35) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("stem", "held"),
+    [
+        ("img_1", ["img_1"]),
+        ("img_1_out", ["img_1"]),  # the widest, not `img`
+        ("img_2_out", ["img"]),
+        ("10_out", ["10"]),
+        ("11_out", []),  # not `1`
+        ("10x4", ["10"]),
+        ("10x4b", []),
+        ("img_1 vs 10", ["10", "img_1"]),
+        ("imgs", []),
+        ("Mu\u0308ller_out", ["M\u00fcller"]),
+    ],
+)
+def test_an_id_in_a_name_ends_where_letters_and_digits_do(stem, held):
+    assert ids_in(stem, {"img", "img_1", "1", "10", "M\u00fcller"}) == held
+
+
+def test_only_pictures_without_any_id_are_taken_in_order_and_that_is_said(benchmark, tmp_path):
     named = restored_into(tmp_path / "named", benchmark)
-    numbered = restored_into(tmp_path / "numbered", benchmark, names=lambda i, row: f"{i:05d}")
-    assert means(judge_folder(benchmark, named, QUICK)) == means(judge_folder(benchmark, numbered, QUICK))
-    next(numbered.glob("*.png")).unlink()
-    with pytest.raises(ValueError, match=r"9 files are not as many as the benchmark's 10 pictures"):
-        judge_folder(benchmark, numbered, QUICK)
+    numbered = restored_into(tmp_path / "numbered", benchmark, names="{i}.png")  # 10 comes after 9
+    (numbered / "._0.png").write_bytes(b"what macOS leaves")
+    (numbered / "Thumbs.db").write_bytes(b"what Windows leaves")
+    found = judge_folder(benchmark, numbered, PSNR)
+    assert means(judge_folder(benchmark, named, PSNR)) == means(found)
+    assert found.remarks == ("no name in numbered holds a crop id: the files were taken in order of their names",)
+    store = published_at(str(benchmark)).store
+    assert found.remarks[0] in (store.local(found.path) / "table.md").read_text()
+    (numbered / "0.png").unlink()
+    with pytest.raises(ValueError, match=rf"{NUM - 1} files are not as many"):
+        judge_folder(benchmark, numbered, PSNR)
+
+
+def test_nothing_is_guessed_where_names_leave_it_open(benchmark, tmp_path):
+    folder = restored_into(tmp_path / "peer", benchmark, names="{id}_out.png")
+    (folder / "grid.png").write_bytes(b"of no crop")
+    assert judge_folder(benchmark, folder, PSNR).remarks == ("1 file of no crop in peer: grid.png",)
+    first, second = sorted(folder.glob("c*.png"))[:2]
+    (folder / f"{first.stem}_again.png").write_bytes(first.read_bytes())
+    with pytest.raises(ValueError, match=f"{first.name} and {first.stem}_again.png in .* both show {first.stem[:-4]}"):
+        judge_folder(benchmark, folder, PSNR)
+    (folder / f"{first.stem}_again.png").rename(folder / f"{first.stem}_{second.stem}.png")
+    with pytest.raises(ValueError, match="holds the names of two pictures"):
+        judge_folder(benchmark, folder, PSNR)
+    (tmp_path / "above/samples").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"holds no picture .* it has the folders samples"):
+        judge_folder(benchmark, tmp_path / "above", PSNR)
+
+
+def test_few_pictures_have_no_interval_and_decide_nothing(benchmark, tmp_path, capsys):
+    whole = restored_into(tmp_path / "whole", benchmark, lambda hq: cv2.GaussianBlur(hq, (0, 0), 3))
+    few = restored_into(tmp_path / "few", benchmark)
+    for path in sorted(few.glob("*.png"))[1:]:
+        path.unlink()
+    a, b = (judge_folder(benchmark, folder, PSNR) for folder in (few, whole))
+    assert (a.headline, a.metrics["psnr"].low, a.metrics["psnr"].high) == (f"1 of {NUM} pictures", None, None)
+    difference = judge_pair(benchmark, a, b, PSNR).differences["psnr"]
+    assert (difference.num, difference.low, difference.better) == (1, None, None)
+    assert difference.mean > 30
+    assert evaluate_and_show(str(few), str(whole), benchmark, PSNR) == ExitCode.NOT_IN_ORDER
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"1 of {NUM} pictures and {NUM} pictures" in shown
+    assert f"few: {NUM - 1} of {NUM} pictures are missing or cannot be used" in shown
+    assert "fewer than 20 pictures give no interval and decide nothing" in shown
+    assert evaluate_and_show(str(whole), None, benchmark, PSNR) == ExitCode.SUCCESS
 
 
 def test_a_metric_without_weights_is_unavailable_or_in_strict_mode_an_error(benchmark, monkeypatch):
@@ -216,7 +305,7 @@ def test_a_metric_without_weights_is_unavailable_or_in_strict_mode_an_error(benc
     config = EvaluateConfig(metrics=("musiq", "psnr"), device="cpu", num_resamples=10)
     evaluation = judge_lq(benchmark, config)
     assert evaluation.metrics["musiq"].unavailable == "weights of metric musiq are not here"
-    assert evaluation.metrics["psnr"].num == 10
+    assert evaluation.metrics["psnr"].num == NUM
     table = published_at(str(benchmark)).store.local(evaluation.path) / "table.md"
     assert "- musiq: weights of metric musiq are not here" in table.read_text()
     with pytest.raises(WeightsUnavailableError):
@@ -230,13 +319,12 @@ def test_unknown_metrics_are_refused_with_names_that_are_close():
         EvaluateConfig(metrics=("sfid",))
 
 
-def test_the_bootstrap_covers_the_mean_in_95_of_100_samples():
+@pytest.mark.parametrize(("num", "covered"), [(3, 0.69), (5, 0.79), (20, 0.90), (200, 0.94)])
+def test_the_bootstrap_covers_the_mean_as_rarely_as_its_limit_says(num, covered):
+    """Of 400 samples of exponential values; from MIN_VALUES on it is right about nine times of ten."""
     rng = np.random.default_rng(0)
-    covered = 0
-    for i in range(400):
-        low, high = bootstrap_interval(rng.exponential(1.0, 200), 400, seed=i)
-        covered += low <= 1.0 <= high
-    assert 0.91 < covered / 400 < 0.98
+    intervals = [bootstrap_interval(rng.exponential(1.0, num), 400, seed=i) for i in range(400)]
+    assert np.mean([low <= 1.0 <= high for low, high in intervals]) == pytest.approx(covered, abs=0.04)
 
 
 def test_lpips_is_alexnet(metric_weights):

@@ -10,28 +10,28 @@ LOWER = {"dists": True, "lpips": True, "psnr": False, "musiq": False}
 BENCHMARK = BenchmarkName(id="persona-val-0", digest="d", has_hq=True)
 
 
-def evaluation(means, num_failed=0, label="x"):
+def evaluation(means, num_failed=0, label="x", num=40):
     metrics = {
-        name: MetricResult(lower_is_better=LOWER[name], mean=mean, num=9)
+        name: MetricResult(lower_is_better=LOWER[name], mean=mean, num=num)
         if isinstance(mean, float)
         else MetricResult(lower_is_better=LOWER[name], unavailable=mean)
         for name, mean in means.items()
     }
     return Evaluation(
-        id=label, label=label, kind="model", benchmark=BENCHMARK, metrics=metrics, primary=None, num_images=9,
+        id=label, label=label, kind="model", benchmark=BENCHMARK, metrics=metrics, primary=None, num_images=num,
         num_failed=num_failed, weights={}, notes={}, code_version="1",
     )  # fmt: skip
 
 
-def judged(candidate, against, half_width=0.01, failed=(0, 0)):
+def judged(candidate, against, half_width=0.01, failed=(0, 0), num=40):
     differences = {}
     for name in candidate.keys() & against.keys():
         if isinstance(candidate[name], float) and isinstance(against[name], float):
             mean = candidate[name] - against[name]
             differences[name] = Difference(
-                lower_is_better=LOWER[name], mean=mean, low=mean - half_width, high=mean + half_width, num=9
+                lower_is_better=LOWER[name], mean=mean, low=mean - half_width, high=mean + half_width, num=num
             )
-    return Judged(evaluation(candidate, failed[0]), evaluation(against, failed[1]), differences)
+    return Judged(evaluation(candidate, failed[0], num=num), evaluation(against, failed[1], num=num), differences)
 
 
 CONFIG = PromotionConfig(
@@ -58,7 +58,11 @@ def test_every_way_to_be_refused_says_why():
         (judged({**OLD, "dists": 0.1, "psnr": 19.0}, OLD), "psnr on val falls by 1, beyond its tolerance 0.5"),
         (judged({**OLD, "dists": "no weights"}, OLD), "dists on val cannot be judged: no weights"),
         (judged({"dists": 0.1, "psnr": 20.0}, OLD), "lpips on val cannot be judged: the metric is not computed"),
-        (judged({**OLD, "dists": 0.1}, OLD, failed=(2, 1)), "failed pictures on val number 2, with the opponent 1"),
+        (judged({**OLD, "dists": 0.1}, OLD, num=19), "dists on val cannot be judged: 19 pictures have a value of both"),
+        (
+            judged({**OLD, "dists": 0.1}, OLD, failed=(2, 1)),
+            "failed pictures on val number 2 of 40, with the opponent 1",
+        ),
     ]
     for pair, reason in cases:
         decision = decide(CONFIG, {"val": pair}, is_first=False)

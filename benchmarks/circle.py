@@ -49,18 +49,18 @@ def write_configs(folder, photos, steps):
         "root": str(root),
         "workers": 1,
         "sources": [coco(photos, "val")],
-        "crop": {"min_side_px": 150, "max_upscale": 4.0, "min_laplacian_variance": 20},
+        "crop": {"min_side_px": 80, "max_upscale": 8.0, "min_laplacian_variance": 20},
         "score": {"metrics": ["piqe"]},
-        "select": {"top_share": 0.9, "val_size": 8},
+        "select": {"top_share": 0.9, "val_size": 24},
     }
     training = yaml.safe_load((PROJECT / "configs/osdhuman-tiny.yaml").read_text(encoding="utf-8"))
     training["network"]["base"] = str(folder / "tiny-base")
     training |= {"steps": steps, "checkpoint_every": steps, "grid_every": steps, "log_every": 5, "num_workers": 0}
-    guards = [{"metric": "ssim", "tolerance": 0.02}]
+    guards = [{"metric": "gmsd", "tolerance": 0.02}]
     retrain = {
         "train": {"root": str(root), "dataset": "people", "model": "tiny", "training": str(configs / "training.yaml")},
-        "val": {"size": 8},
-        "evaluate": {"metrics": ["psnr", "ssim"], "num_resamples": 500},
+        "val": {"size": 24},
+        "evaluate": {"metrics": ["psnr", "gmsd"], "num_resamples": 500},
         "promotion": {"first_model": "always", "primary": {"metric": "psnr"}, "guards": guards},
     }
     for name, content in (("persona", curate), ("training", training), ("retrain", retrain)):
@@ -147,7 +147,7 @@ def sabotage(stages, configs, curate):
 
     A dataset of another name sends its event to nobody, so that only these trainings see it.
     """
-    start("curate/curate", config={**curate, "name": "more", "select": {"top_share": 1.0, "val_size": 8}})
+    start("curate/curate", config={**curate, "name": "more", "select": {"top_share": 1.0, "val_size": 24}})
     retrain = yaml.safe_load((configs / "retrain.yaml").read_text(encoding="utf-8"))
     for learning_rate, expected in ((1e4, "Failed"), (0.05, "Completed")):
         absurd = {"dataset": "more", "assignments": [f"learning_rate={learning_rate}"]}

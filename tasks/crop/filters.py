@@ -34,7 +34,12 @@ NOT_ONE_PERSON = ("crowd", "group", "ignore")
 
 
 class CropConfig(Frozen):
-    """Which people are cut out, and how. The paper gives none of these numbers but the side of the crop."""
+    """Which people are cut out, and how. The paper gives none of these numbers but the side of the crop.
+
+    The defaults fit photos as most datasets have them. A photo of 640x480 cannot hold a person of 512 px, so with
+    `min_side_px: 512` COCO gives nothing: 0 crops of 290 boxes in 75 of its photos, 28 with 256 px enlarged at most
+    twice. `configs/persona.yaml` keeps the paper's side without enlarging.
+    """
 
     side_px: PositiveInt = 512
     """Side of a crop."""
@@ -42,10 +47,11 @@ class CropConfig(Frozen):
     """A photo whose grey version has a lower Laplacian variance is blurred."""
     allowed_flags: tuple[Flag, ...] = ("occluded", "truncated")
     """A box that carries any other flag of its annotation is rejected."""
-    min_side_px: PositiveFloat = 512.0
-    """Longer side of a person box, clipped to the photo, below which it is too small."""
-    max_upscale: PositiveFloat = 1.0
-    """How much a square may be enlarged to reach `side_px`; 1.0 = never."""
+    min_side_px: PositiveFloat = 256.0
+    """Longer side of a person box, clipped to the photo, below which it is too small; `side_px` for crops that hold
+    nothing but pixels of the photo."""
+    max_upscale: PositiveFloat = 2.0
+    """How much a square may be enlarged to reach `side_px`; 1.0 = never. 2.0 = from half of it."""
     max_crowding: NonNegativeFloat = 1.0
     """How many other people's boxes may lie on an average pixel of the box."""
     min_share_inside: Share = 0.9

@@ -81,7 +81,7 @@ def test_crowding_counts_the_others_on_an_average_pixel():
         ((-50, -50, -1, -1), {}, Reason.OUTSIDE_PHOTO, None),
         ((100, 100, 700, 900), {"crowd": True}, Reason.FLAG_NOT_ALLOWED, None),
         ((100, 100, 700, 900), {"depiction": True}, Reason.FLAG_NOT_ALLOWED, None),
-        ((100, 100, 200, 611), {}, Reason.TOO_SMALL, 511),
+        ((100, 100, 200, 355), {}, Reason.TOO_SMALL, 255),
         ((-300, 100, 700, 500), {}, None, None),  # clipped to 700 px
         ((0, 0, 3000, 600), {}, Reason.CUT_BY_SQUARE, 0.4),
     ],

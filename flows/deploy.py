@@ -79,7 +79,7 @@ def _make_pool(client: SyncPrefectClient, name: str, runs: str) -> None:
 
 def _deploy(site: Site) -> None:
     """Let Prefect read prefect.yaml; its own command does more than its client offers."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    command = [sys.executable, "-P", "-m", "prefect", "--no-prompt", "deploy", "--all"]
     environment = {
         **os.environ,
         "PERSONA_HOME": str(site.home.absolute()),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 # Before torch is imported, and for every process that a test starts: networks of this size gain nothing from a second
 # thread, and two threads that share a busy core mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Every process that a test starts imports torch and more: without compiled files that takes three times as long.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 SHARED = Path(os.environ.get("PERSONA_TEST_SHARED", Path(__file__).parent.parent.parent / "shared"))
 
@@ -44,6 +49,15 @@ def shared_data() -> Path:
 def shared_tools() -> Path:
     """Scripts that bring real weights and servers."""
     return shared("tools")
+
+
+SERVERS = {"prefect_server", "mongodb", "chromium"}
+
+
+def pytest_collection_modifyitems(items):
+    """Fast ones first: a file whose tests start servers or are marked slow comes after all others."""
+    slow = {item.path for item in items if SERVERS & set(item.fixturenames) or item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path in slow)
 
 
 FLAGS = (

@@ -106,7 +106,8 @@ def _started(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # The current folder is the user's: a `model.py` in it must not be taken for ours, not by a launcher's children.
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"},
         preexec_fn=_die_with_parent,
     )
     try:

@@ -10,6 +10,7 @@ import pytest
 from flows.config import CurateConfig
 from flows.execution.processes import run_jobs
 from flows.pipeline import curate_with
+from tests.waiting import PATIENCE_S
 
 
 def free_port() -> int:
@@ -61,7 +62,7 @@ def mongodb(shared_tools, tmp_path_factory, clean_environment):
 
 def persona(environment, *arguments):
     command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -12,6 +11,7 @@ from storage.reviews import standing_verdicts
 from storage.snapshot import list_snapshots
 from storage.store import Store
 from tests.dashboards.conftest import curated, free_port, persona
+from tests.waiting import PATIENCE_S, wait_until
 
 LOADED = '[data-cy="looker"] canvas[canvas-loaded="true"]'
 
@@ -24,17 +24,17 @@ def app(browsed):
     log = (root.parent / "app.log").open("w")
     command = [sys.executable, "-m", "flows.cli", "browse", str(root), "--port", str(port)]
     server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    deadline = time.monotonic() + 180
-    while True:
+
+    def answers():
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2)
-            break
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30)
         except (urllib.error.URLError, OSError):
-            assert server.poll() is None and time.monotonic() < deadline, (root.parent / "app.log").read_text()
-            time.sleep(0.2)
+            assert server.poll() is None, (root.parent / "app.log").read_text()
+
+    wait_until(answers, otherwise=(root.parent / "app.log").read_text)
     yield f"http://127.0.0.1:{port}/datasets/mini-crops"
     server.terminate()
-    server.wait(30)
+    server.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def page(chromium):
     # An advert covers the grid of a new user otherwise.
     context.add_init_script("localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true')")
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(1000 * PATIENCE_S)
     page.route("**/fonts.googleapis.com/**", lambda route: route.abort())
     yield page
     context.close()
@@ -73,10 +73,13 @@ def test_a_tag_set_in_the_app_changes_the_next_selection(browsed, app, page, sha
     tag.press("Enter")
     page.locator('[data-cy="button-Apply"]').click()
     page.wait_for_selector('[data-cy="popout"]', state="detached")
-    deadline = time.monotonic() + 30
-    while not standing_verdicts(store) and time.monotonic() < deadline:
-        pulled = persona(environment, "review", "pull", root, "--user", "ada")
-        assert pulled.returncode == 0, pulled.stderr
+
+    def pulled():
+        done = persona(environment, "review", "pull", root, "--user", "ada")
+        assert done.returncode == 0, done.stderr
+        return standing_verdicts(store)
+
+    wait_until(pulled, otherwise="the tag never arrived in the database")
     assert list(standing_verdicts(store).values()) == ["drop"]
     again = persona(environment, "review", "pull", root)
     assert "Nothing new was said" in again.stdout and len(list((root / "reviews").iterdir())) == 1

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -11,6 +10,7 @@ import pytest
 
 from flows.cli.__main__ import QUIET
 from tests.flows.prefect_run import persona
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def free_port() -> int:
@@ -28,17 +28,17 @@ def prefect_server(tmp_path_factory, clean_environment):
     log = (home / "server.log").open("w")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    deadline = time.monotonic() + 120
-    while True:
+
+    def answers():
         try:
-            urllib.request.urlopen(f"{api}/health", timeout=2)
-            break
+            return urllib.request.urlopen(f"{api}/health", timeout=30)
         except (urllib.error.URLError, OSError):
-            assert server.poll() is None and time.monotonic() < deadline, (home / "server.log").read_text()
-            time.sleep(0.2)
+            assert server.poll() is None, (home / "server.log").read_text()
+
+    wait_until(answers, otherwise=(home / "server.log").read_text)
     yield environment
     server.terminate()
-    server.wait(30)
+    server.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

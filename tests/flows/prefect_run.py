@@ -1,18 +1,34 @@
-"""The console script as a user starts it, and questions to the Prefect server that it reported to."""
+"""The console script as a user starts it, and questions to the Prefect server that it reported to.
+
+The user's current folder holds scripts of their own, some called like our packages: none may be imported by us.
+"""
 
 import json
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.waiting import PATIENCE_S
+
+SCRIPTS_OF_THE_USER = ("model", "tasks", "flows", "storage", "dashboards", "configs", "random", "queue", "yaml")
 
 
 def persona(environment, *arguments):
-    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    command = [Path(sys.executable).with_name("persona"), *map(str, arguments)]
+    with TemporaryDirectory() as folder:
+        put_scripts_of_the_user(Path(folder))
+        return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S)
+
+
+def put_scripts_of_the_user(folder):
+    for name in SCRIPTS_OF_THE_USER:
+        (folder / f"{name}.py").write_text(f"raise SystemExit('the {name}.py of the user was imported')")
 
 
 def ask(environment, path, body):
     request = urllib.request.Request(
         f"{environment['PREFECT_API_URL']}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    return json.load(urllib.request.urlopen(request, timeout=30))
+    return json.load(urllib.request.urlopen(request, timeout=PATIENCE_S))

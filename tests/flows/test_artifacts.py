@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.flows.prefect_run import ask
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +32,19 @@ def test_a_run_leaves_its_funnel_a_picture_and_a_link(left, demo):
 def test_the_page_of_the_run_shows_them_in_a_browser(left, prefect_server, chromium):
     site = prefect_server["PREFECT_API_URL"].removesuffix("/api")
     page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(1000 * PATIENCE_S)
     page.goto(f"{site}/runs/flow-run/{left['funnel-demo']['flow_run_id']}")
-    page.get_by_text("curate demo coco+open-images+objects365+crowdhuman").first.wait_for(timeout=60_000)
+    page.get_by_text("curate demo coco+open-images+objects365+crowdhuman").first.wait_for()
     page.get_by_text("Artifacts", exact=True).last.click()
     for key in ("funnel-demo", "contact-sheet-demo", "report-demo"):
-        page.get_by_text(key).first.wait_for(timeout=60_000)
+        page.get_by_text(key).first.wait_for()
     page.goto(f"{site}/artifacts/artifact/{left['contact-sheet-demo']['id']}")
     picture = page.locator("img[src^='data:image/jpeg']")
-    picture.wait_for(timeout=60_000)
+    picture.wait_for()
     assert picture.evaluate("(image) => image.complete && image.naturalWidth") > 1000
     assert page.evaluate("document.documentElement.scrollWidth") <= 1400
     page.goto(f"{site}/artifacts/artifact/{left['funnel-demo']['id']}")
-    page.get_by_text("near_duplicate").first.wait_for(timeout=60_000)
+    page.get_by_text("near_duplicate").first.wait_for()
 
 
 def test_the_form_of_a_deployment_describes_every_key():
@@ -64,5 +66,7 @@ def test_outside_of_a_run_nothing_happens_and_no_server_is_started(prefect_serve
         "with stage_progress('crop', 3) as advance: advance(3)\n"
     )
     nobody = {**prefect_server, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", script], env=nobody, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=nobody, capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -6,6 +6,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 PROJECT = Path(__file__).parent.parent.parent
 
 
@@ -13,7 +15,7 @@ def ask(environment, path, body):
     request = urllib.request.Request(
         f"{environment['PREFECT_API_URL']}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    return json.load(urllib.request.urlopen(request, timeout=30))
+    return json.load(urllib.request.urlopen(request, timeout=PATIENCE_S))
 
 
 def registered(environment):
@@ -36,7 +38,7 @@ def registered(environment):
 
 def deploy(environment):
     command = [sys.executable, "-m", "flows.deploy"]
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
 
 

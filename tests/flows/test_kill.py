@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.waiting import wait_until
+
 PROJECT = Path(__file__).parent.parent.parent
 NUM_KILLS = 10
 
@@ -101,6 +103,10 @@ def gone(pid):
         return True
 
 
+def all_gone(pids):
+    return all(gone(pid) for pid in pids)
+
+
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(config_file, tmp_path):
     undisturbed = start(config_file, tmp_path / "undisturbed")
     assert undisturbed.wait() == 0, undisturbed.stderr.read()
@@ -121,10 +127,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(config_file, tmp_p
         children = children_of(process.pid)
         os.kill(children[-1] if kill % 2 else process.pid, signal.SIGKILL)
         assert process.wait() != 0
-        deadline = time.monotonic() + 10
-        while not all(gone(pid) for pid in children) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert all(gone(pid) for pid in children), "a worker outlived its main process"
+        wait_until(all_gone, children, otherwise="a worker outlived its main process")
 
     last = start(config_file, root)
     assert last.wait() == 0, last.stderr.read()

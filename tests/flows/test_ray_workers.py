@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 PROJECT = Path(__file__).parent.parent.parent
 
 RUN = """
@@ -54,7 +56,7 @@ def test_cluster_gives_the_same_bytes(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=PATIENCE_S,
         )
         assert run.returncode == 0, run.stderr
         found.append(content(tmp_path / "root"))

@@ -12,6 +12,7 @@ from flows.cli.__main__ import main
 from flows.retraining import Outcome, due, retrain_with
 from storage.registry import Registry
 from storage.store import Store
+from tests.waiting import PATIENCE_S
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -31,7 +32,7 @@ def registry_in(root):
 def test_killed_before_or_after_any_file_it_never_trains_or_promotes_twice_and_production_is_never_unset(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
     script = [sys.executable, str(HERE / "retrain_world.py"), str(tmp_path)]
-    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=170)
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     *kills, undisturbed = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(kills) == 18  # nine files, before and after each

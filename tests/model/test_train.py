@@ -21,6 +21,7 @@ from model.training.train_step import Training, faulty_crops
 from storage.errors import ExitCode
 from tasks.training.process import LaunchConfig, TrainingGaveUpError, run_training, training_command
 from tests.model.test_crops_stream import write_snapshot
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent.parent
 OPTIMIZER = "state/optimizer.safetensors"
@@ -123,7 +124,7 @@ def test_two_processes_give_the_gradients_of_one_with_both_batches(config):
     process = start(*training_command(Path(apart_config), LaunchConfig(num_processes=2, cpu=True))[1:])
     assert main([together_config]) == 0
     assert main([parts_config]) == 0
-    assert process.wait(240) == 0, process.stderr.read().decode()
+    assert process.wait(PATIENCE_S) == 0, process.stderr.read().decode()
     assert [read_result(run)["num_processes"] for run in (together, apart, parts)] == [1, 2, 1]
     gradients = [
         {

@@ -34,13 +34,19 @@ def detector_weights(shared_tools, weights_cache) -> str:
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
-    """No download succeeds: nothing listens at the proxy; and no cache of earlier downloads is seen."""
+    """No download succeeds: nothing listens at the proxy; and no cache of earlier downloads is seen.
+
+    Returns the seconds that somebody wanted to sleep before another try; nobody does.
+    """
+    sleeps = []
+    monkeypatch.setattr("time.sleep", sleeps.append)
     # urlopen keeps the first opener that it makes, proxies included, for the rest of the process.
     monkeypatch.setattr("urllib.request._opener", None)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return sleeps
 
 
 class RunsCode:

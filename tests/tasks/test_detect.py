@@ -1,6 +1,5 @@
 import json
 import shutil
-import time
 from collections import defaultdict
 from itertools import pairwise
 
@@ -186,10 +185,9 @@ def test_key_names_what_decides_the_boxes_and_nothing_else(shared_data, tmp_path
     ],
 )
 def test_missing_weights_are_told_in_one_quick_sentence(no_network, weights, words):
-    start = time.perf_counter()
     with pytest.raises(WeightsUnavailableError) as error:
         check_weights(DetectConfig(weights=weights))
-    assert time.perf_counter() - start < 15
+    assert sum(no_network) < 15
     assert all(word in str(error.value) for word in words)
     assert "\n" not in str(error.value)
 

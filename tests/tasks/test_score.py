@@ -1,5 +1,3 @@
-import time
-
 import cv2
 import numpy as np
 import pytest
@@ -148,10 +146,9 @@ def test_missing_weights_are_told_in_one_quick_sentence(metric_weights, no_netwo
     import pyiqa.utils.download_util
 
     monkeypatch.setattr(pyiqa.utils.download_util, "DEFAULT_CACHE_DIR", str(tmp_path))
-    start = time.perf_counter()
     with pytest.raises(WeightsUnavailableError) as error:
         check_metric(metric)
-    assert time.perf_counter() - start < 15
+    assert sum(no_network) < 15
     assert all(words in str(error.value) for words in (metric, "could not be downloaded", "put the file into"))
     assert "\n" not in str(error.value)
 

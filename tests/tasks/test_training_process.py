@@ -3,12 +3,13 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tasks.training.process import LaunchConfig, TrainingGaveUpError, run_training, training_command
+from tests.flows.prefect_run import put_scripts_of_the_user
+from tests.waiting import PATIENCE_S, wait_until
 
 PROJECT = Path(__file__).parent.parent.parent
 FINAL = {2, 3, 8}
@@ -74,7 +75,7 @@ def test_it_does_not_outlive_the_flow_that_started_it(tmp_path):
     """A killed worker must not leave a training behind that a second one would disturb."""
     child = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(300)"
     parent = (
-        "import signal, sys; from pathlib import Path; from tasks.training_process import run_training\n"
+        "import signal, sys; from pathlib import Path; from tasks.training.process import run_training\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # which a suite in the background ignores\n"
         "run_training([sys.executable, '-c', sys.argv[1], sys.argv[2] + '/pid'], Path(sys.argv[2]), 1, (), print)"
     )
@@ -84,22 +85,34 @@ def test_it_does_not_outlive_the_flow_that_started_it(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-c", parent, child, str(tmp_path)], cwd=PROJECT, stderr=subprocess.DEVNULL
         )
-        while not pid_file.exists() or not pid_file.read_text():
-            time.sleep(0.02)
+        wait_until(_has_written, pid_file, process, otherwise="no training was started")
         pid = int(pid_file.read_text())
         process.send_signal(end)
-        process.wait(60)
-        deadline = time.monotonic() + 20
-        while _is_running(pid):
-            assert time.monotonic() < deadline, "the training is orphaned"
-            time.sleep(0.02)
+        process.wait(PATIENCE_S)
+        wait_until(_is_gone, pid, otherwise="the training is orphaned")
 
 
-def _is_running(pid):
+def _has_written(file, process):
+    assert process.poll() is None
+    return file.exists() and file.read_text()
+
+
+def _is_gone(pid):
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
-        return False
+        return True
+
+
+def test_a_users_own_model_py_is_not_taken_for_ours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put_scripts_of_the_user(tmp_path)
+    (tmp_path / "c.yaml").write_text("no_such_key: 1")
+    heard = []
+    with pytest.raises(TrainingGaveUpError):
+        run_training(training_command(Path("c.yaml"), LaunchConfig()), tmp_path, 1, FINAL, heard.append)
+    assert any("no_such_key" in line for line in heard), heard
+    assert not any("of the user" in line for line in heard), heard
 
 
 def test_several_gpus_are_started_through_accelerate():

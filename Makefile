@@ -1,14 +1,20 @@
 PYTHON ?= python3
+# `make demo TORCH=cpu`: PyTorch without CUDA, from PyTorch's own index; a fifth of the size.
+TORCH ?=
 BIN := .venv/bin
-CONSTRAINTS := -c constraints.txt
+UV = $(shell command -v uv || echo $(BIN)/uv)
+INSTALL = $(UV) pip install -q -p $(BIN)/python -c requirements.txt
 
-.PHONY: demo deploy test lint format clean
+.PHONY: demo install deploy test lint format lock clean
 
 demo: .venv/installed  ## the whole pipeline on photos that come with installed packages
 	$(BIN)/persona demo
 
+install: .venv/torch  ## what a use needs beside the base: `make install EXTRAS=detect,train,browse,cluster`
+	$(INSTALL) -e ".[$(EXTRAS)]"
+
 deploy: .venv/installed  ## register deployments, limits and automations on the server of PREFECT_API_URL
-	$(BIN)/python -m flows.deploy
+	$(BIN)/python -P -m flows.deploy
 
 test: .venv/installed-dev  ## the whole test suite
 	$(BIN)/pytest
@@ -23,15 +29,27 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 
 # What is installed is installed again only where the project says something else.
-.venv/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q $(CONSTRAINTS) -e .
+# ultralytics alone, without what its networks need: two of the demo's photos lie in its package.
+.venv/installed: .venv/torch
+	$(INSTALL) -e .
+	$(INSTALL) --no-deps ultralytics
 	touch $@
 
-.venv/installed-dev: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q $(CONSTRAINTS) -e ".[dev,browse,cluster]"
+.venv/installed-dev: .venv/torch
+	$(INSTALL) -e ".[detect,train,browse,cluster,dev]"
 	touch .venv/installed $@
+
+# The lock names the wheels of the package index; those of PyTorch's own index have the same numbers and are left in place.
+.venv/torch: pyproject.toml requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	command -v uv >/dev/null || $(BIN)/pip install -q "uv>=0.13,<0.14"
+	test -z "$(TORCH)" || $(UV) pip install -q -p $(BIN)/python --torch-backend "$(TORCH)" --no-deps \
+	    $$(grep -oE '^torch(vision)?==[0-9.]+' requirements.txt)
+	touch $@
+
+lock:  ## requirements.txt anew from pyproject.toml; versions stay where the ranges let them
+	$(UV) pip compile -q --all-extras --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
+	    pyproject.toml -o requirements.txt
 
 clean:  ## everything that can be made again, except runs
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+
+from storage.extras import extra
+
+with extra("train"):
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
 
 def make_tiny_base(folder: Path, seed: int = 0) -> Path:

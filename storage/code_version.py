@@ -7,7 +7,7 @@ from pathlib import Path
 
 def code_version() -> str:
     """The package's version and, in a checkout, the commit; `+changed` where files differ from it."""
-    number = version("personaforge")
+    number = version("personaforge-crops")
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changed"],

@@ -75,4 +75,4 @@ def test_images_run_as_nobody_special_from_a_pinned_python():
     for stage, name in zip(stages[1:], ("cpu", "gpu"), strict=True):
         assert stage.startswith(f"base AS {name}")
         assert stage.rstrip().endswith("USER persona")
-        assert "-c constraints.txt" in stage
+        assert "-c requirements.txt" in stage

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from storage.errors import DiskOrNetworkError, InputError
+from storage.extras import extra
 
 FiftyOne = Any
 """The module `fiftyone`, which is an extra and has no types."""
@@ -58,18 +59,17 @@ def open_fiftyone(folder: Path) -> FiftyOne:
     """The module `fiftyone`, connected to its database.
 
     Raises:
-        ValueError: it is not installed.
+        ExtraMissingError: it is not installed.
         DatabaseAwayError: MongoDB does not answer.
     """
-    if importlib.util.find_spec("fiftyone") is None:
-        raise InputError("the App is FiftyOne, which is not installed: pip install 'personaforge[browse]'")
     folder.mkdir(parents=True, exist_ok=True)
     variables = settings(folder)
     _knock(variables[DATABASE_URI])
     home = os.environ.get("HOME")
     os.environ.update(variables)
     try:
-        return importlib.import_module("fiftyone")
+        with extra("browse"):
+            return importlib.import_module("fiftyone")
     finally:
         if home is not None:  # torch keeps its weights below it
             os.environ["HOME"] = home
@@ -77,8 +77,9 @@ def open_fiftyone(folder: Path) -> FiftyOne:
 
 def _knock(uri: str) -> None:
     """Ask MongoDB for a sign of life before FiftyOne does, which would wait for half a minute and show a traceback."""
-    import pymongo
-    from pymongo.errors import PyMongoError
+    with extra("browse"):
+        import pymongo
+        from pymongo.errors import PyMongoError
 
     try:
         client: Any = pymongo.MongoClient(uri, serverSelectionTimeoutMS=PATIENCE_S * 1000)
@@ -99,7 +100,7 @@ def start_app(folder: Path, port: int) -> subprocess.Popen[bytes]:
         ValueError: the port is taken, or the App does not start; its log tells more.
     """
     log = folder / "app.log"
-    command = [sys.executable, "-m", "fiftyone.server.main", "--port", str(port), "--address", "127.0.0.1"]
+    command = [sys.executable, "-P", "-m", "fiftyone.server.main", "--port", str(port), "--address", "127.0.0.1"]
     with log.open("wb") as file:
         server = subprocess.Popen(
             command, env={**os.environ, **settings(folder)}, stdout=file, stderr=file, stdin=subprocess.DEVNULL

@@ -9,6 +9,7 @@ import yaml
 
 from flows.config import CurateConfig
 from storage.config_file import validated
+from storage.errors import InputError
 
 PHOTOS = {
     # where the demo's annotations expect it → (package, file inside of it)
@@ -27,7 +28,7 @@ def demo_config(root: Path) -> CurateConfig:
     """`configs/demo.yaml` over the packages' photos, copied below `root`.
 
     Raises:
-        ConfigError: a package is installed without its photo.
+        InputError: a package with photos is not installed.
     """
     configs = Path(str(files("configs")))
     for name, (package, inside) in PHOTOS.items():
@@ -44,5 +45,5 @@ def _package_folder(package: str) -> Path:
     """Where a package is installed, without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(f"the package {package} is not installed")
+        raise InputError(f"photos of the demo lie in the package {package}, which is not installed: run `make demo`")
     return Path(spec.submodule_search_locations[0])

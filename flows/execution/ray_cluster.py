@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import NonNegativeFloat
 
 from flows.execution.processes import Job, keep_to_one_thread
+from storage.extras import extra
 from storage.frozen import Frozen
 
 POLL_S = 1.0
@@ -32,7 +33,8 @@ def run_jobs_on_ray(jobs: Sequence[Job], cluster: ClusterConfig, on_progress: Ca
         cluster: where they run.
         on_progress: told how many items were finished since it was last called.
     """
-    import ray  # only where a cluster is used: it is an extra
+    with extra("cluster"):
+        import ray
 
     if not jobs:
         return []

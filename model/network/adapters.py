@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from model.network.network_config import AdapterConfig
+from storage.extras import extra
+
+with extra("train"):
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
 DiffusersNetwork = Any
 """A `UNet2DConditionModel` or `AutoencoderKL`; diffusers hides its classes from type checkers."""

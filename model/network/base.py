@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
 from model.network.weights import WeightsUnavailableError, answers
 from model.training.exit_codes import is_out_of_memory
 from storage.digest import sha256_of_file
 from storage.errors import InputError
+from storage.extras import extra
+
+with extra("train"):
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
 NUM_TIMESTEPS = 1000
 WEIGHTS = "diffusion_pytorch_model.safetensors"

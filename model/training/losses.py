@@ -15,6 +15,7 @@ from model.network.weights import WeightsUnavailableError
 from model.training.regularizer import VSD_TIMESTEPS, Regularizer
 from model.training.train_config import LossConfig
 from storage.digest import digest
+from storage.extras import extra
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def load_lpips(net: str) -> nn.Module:
     Raises:
         WeightsUnavailableError: the network is not here and cannot be downloaded.
     """
-    import lpips
+    with extra("train"):
+        import lpips
 
     try:
         with warnings.catch_warnings():

@@ -15,6 +15,7 @@ from pydantic import Field, PositiveInt
 from model.network.weights import Device, WeightsUnavailableError, answers, cache_folder, resolve_device, use_threads
 from storage.digest import sha256_of_file
 from storage.errors import InputError
+from storage.extras import extra
 from storage.frozen import Frozen
 
 _NMS_LIMIT_MS = 2000
@@ -156,7 +157,8 @@ def _local_weights(weights: str) -> Path | None:
 def _downloaded(weights: str) -> Path:
     """Published weights, fetched into the cache folder by ultralytics' own downloader."""
     _prepare_ultralytics()
-    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
+    with extra("detect"):
+        from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
     if weights not in GITHUB_ASSETS_NAMES:
         raise WeightsUnavailableError(
@@ -194,7 +196,9 @@ def _prepare_ultralytics() -> None:
 def _load(path: Path, device: str, image_size_px: int, num_threads: int | None) -> Any:  # noqa: ANN401
     _prepare_ultralytics()
     import torch
-    from ultralytics import YOLO
+
+    with extra("detect"):
+        from ultralytics import YOLO
 
     num_threads = num_threads or torch.get_num_threads()
     empty = np.zeros((32, 32, 3), np.uint8)

@@ -51,7 +51,7 @@ def write_configs(folder, photos, steps):
         "sources": [coco(photos, "val")],
         "crop": {"min_side_px": 80, "max_upscale": 8.0, "min_laplacian_variance": 20},
         "score": {"metrics": ["piqe"]},
-        "select": {"top_share": 0.9, "val_size": 24},
+        "select": {"top_share": 0.9, "val_size": 24, "max_val_share": 0.8},
     }
     training = yaml.safe_load((PROJECT / "configs/osdhuman-tiny.yaml").read_text(encoding="utf-8"))
     training["network"]["base"] = str(folder / "tiny-base")
@@ -147,7 +147,10 @@ def sabotage(stages, configs, curate):
 
     A dataset of another name sends its event to nobody, so that only these trainings see it.
     """
-    start("curate/curate", config={**curate, "name": "more", "select": {"top_share": 1.0, "val_size": 24}})
+    start(
+        "curate/curate",
+        config={**curate, "name": "more", "select": {"top_share": 1.0, "val_size": 24, "max_val_share": 0.8}},
+    )
     retrain = yaml.safe_load((configs / "retrain.yaml").read_text(encoding="utf-8"))
     for learning_rate, expected in ((1e4, "Failed"), (0.05, "Completed")):
         absurd = {"dataset": "more", "assignments": [f"learning_rate={learning_rate}"]}

@@ -83,7 +83,7 @@ def curate(name: str, data: Path, annotations: Path, out: Path) -> Snapshot:
         "crop": {"side_px": SIDE_PX, "min_side_px": SIDE_PX, "min_laplacian_variance": 50, "max_crowding": 99}
         | {"max_square_iou": 1.0 if learns else 0.5, "min_share_inside": 0.9 if learns else 0.6},
         "score": {"metrics": ["piqe"]},
-        "select": {"top_share": 1.0, "val_size": 0 if learns else 1_000_000},
+        "select": {"top_share": 1.0, "val_size": 0 if learns else 1_000_000, "max_val_share": 1.0},
     }
     path = out / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))

@@ -13,7 +13,8 @@ from flows.config import CropsConfig, CurateConfig
 from flows.execution.processes import Job
 from flows.execution.run_record import Books
 from storage.code_version import code_version
-from storage.digest import canonical_json, sha256_of_file
+from storage.digest import sha256_of_file
+from storage.known_weights import hashes_of, remember, remembered
 from storage.report import StageReport
 from storage.reviews import standing_verdicts
 from storage.shard import Shard
@@ -22,10 +23,10 @@ from storage.store import Store
 from tasks.crop.crop import crop_key, crop_shard
 from tasks.crop.filters import CropConfig
 from tasks.detect.detect import detect_key, detect_shard
-from tasks.detect.person_detector import check_weights
+from tasks.detect.person_detector import weights_files as detector_weights_files
 from tasks.images.photo import PhotoConfig
 from tasks.ingest.ingest import ingest_source, ingested_shards
-from tasks.metrics.iqa import check_metric, lower_is_better
+from tasks.metrics.iqa import lower_is_better, weights_files
 from tasks.photos.places import any_changed, photos_of
 from tasks.publish.publish import commit_snapshot, plan_snapshot, write_part
 from tasks.score.score import score_key, score_shard
@@ -130,21 +131,19 @@ def score_all(run: RunStage, store: Store, config: CropsConfig, books: Books) ->
 Weights = dict[str, dict[str, str]]
 """What uses them ("detector" or a metric) → weights file → SHA-256."""
 
-_WEIGHTS = "weights.json"
-
 
 def _weights(run: RunStage, store: Store, config: CropsConfig) -> Weights:
     """Hashes of every network's weights, after each was loaded once: a missing one is told before any photo is read."""
-    jobs = {metric: Job(check_metric, (metric,), 1) for metric in config.score.metrics}
+    jobs = {metric: Job(weights_files, (metric,), 1) for metric in config.score.metrics}
     if any(source.boxes_from == "detector" for source in config.sources):
-        jobs[_detector(config)] = Job(check_weights, (config.detect,), 1)
-    known: Weights = store.read_json(_WEIGHTS) if store.exists(_WEIGHTS) else {}
+        jobs[_detector(config)] = Job(detector_weights_files, (config.detect,), 1)
+    known = remembered(store)
     missing = [user for user in jobs if user not in known]
     found = run("weights", [Step(job, user in known) for user, job in jobs.items()])
     if missing:
         known |= dict(zip(missing, found, strict=True))
-        store.write_text(_WEIGHTS, canonical_json(known))
-    return {user: known[user] for user in jobs}
+        remember(store, known)
+    return {user: hashes_of(known[user]) for user in jobs}
 
 
 def _detector(config: CropsConfig) -> str:

@@ -17,6 +17,7 @@ from storage.digest import sha256_of_file
 from storage.errors import InputError
 from storage.extras import extra
 from storage.frozen import Frozen
+from storage.known_weights import WeightsFile, hashes_of
 
 _NMS_LIMIT_MS = 2000
 """After two seconds of non-maximum suppression ultralytics leaves the rest of a batch without boxes."""
@@ -63,7 +64,12 @@ class Detector(NamedTuple):
 
 
 def check_weights(config: DetectConfig) -> dict[str, str]:
-    """Download the weights if need be and open them once; returns the name and SHA-256 of every file.
+    """Download the weights if need be and open them once; returns the name and SHA-256 of every file."""
+    return hashes_of(weights_files(config))
+
+
+def weights_files(config: DetectConfig) -> tuple[WeightsFile, ...]:
+    """The files behind `check_weights`.
 
     Call it before any photo is read.
 
@@ -75,7 +81,8 @@ def check_weights(config: DetectConfig) -> dict[str, str]:
     path = _local_weights(config.weights) or _downloaded(config.weights)
     open_detector(config)
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    return {p.relative_to(path.parent).as_posix(): sha256_of_file(p) for p in files}
+    named = ((p, p.relative_to(path.parent).as_posix()) for p in files)
+    return tuple(WeightsFile.seen(p, name, sha256_of_file(p)) for p, name in named)
 
 
 def open_detector(config: DetectConfig, num_threads: int | None = None) -> Detector:

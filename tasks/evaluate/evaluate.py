@@ -15,7 +15,7 @@ from pydantic import Field, PositiveInt, field_validator
 from model.network.weights import Device, WeightsUnavailableError, resolve_device
 from storage.benchmark import OnProgress, batches_of, has_hq, schema_of, splits_of
 from storage.code_version import code_version
-from storage.digest import canonical_json, digest
+from storage.digest import digest
 from storage.errors import InputError
 from storage.evaluation import (
     EXAMPLES,
@@ -27,6 +27,7 @@ from storage.evaluation import (
     load_evaluation,
 )
 from storage.frozen import Frozen
+from storage.known_weights import hashes_of, remember, remembered
 from storage.shard import Row
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -34,14 +35,11 @@ from tasks.evaluate.candidates import Contender
 from tasks.evaluate.examples import Examples
 from tasks.images.pictures import decoded
 from tasks.metrics.bootstrap import interval_of
-from tasks.metrics.iqa import lower_is_better, mode_of, weights_of
+from tasks.metrics.iqa import lower_is_better, mode_of, weights_files
 from tasks.metrics.suite import Meter
 
 VERSION = 2
 """Part of every evaluation's id; raised whenever the same input would give another output."""
-
-KNOWN_WEIGHTS = "weights.json"
-"""Below the root: what uses them → weights file → SHA-256; `curate` keeps those of its networks there too."""
 
 PER_IMAGE = "per_image.parquet"
 EXAMPLES_FILE = "examples.parquet"
@@ -163,18 +161,18 @@ def _loadable(store: Store, metrics: Sequence[str], strict: bool) -> tuple[dict[
 
     What was loaded once below this root is not loaded again to learn its hashes.
     """
-    known: dict[str, dict[str, str]] = store.read_json(KNOWN_WEIGHTS) if store.exists(KNOWN_WEIGHTS) else {}
+    known = remembered(store)
     found, unavailable = {}, {}
     for metric in (metric for metric in metrics if metric not in known):
         try:
-            found[metric] = weights_of(metric)
+            found[metric] = weights_files(metric)
         except WeightsUnavailableError as error:
             if strict:
                 raise
             unavailable[metric] = str(error)
     if found:
-        store.write_text(KNOWN_WEIGHTS, canonical_json(known | found))
-    return {metric: (known | found)[metric] for metric in metrics if metric not in unavailable}, unavailable
+        remember(store, found)
+    return {m: hashes_of((known | found)[m]) for m in metrics if m not in unavailable}, unavailable
 
 
 @dataclass(frozen=True)

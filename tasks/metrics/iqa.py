@@ -1,7 +1,7 @@
 """Quality metrics for single pictures, by name: the only file that imports pyiqa (PolyForm Noncommercial).
 
 To use another library, give it the same public names: checked_name, lower_is_better, check_metric, load_metric,
-weights_of, mode_of, to_tensor, pictures_per_pass and measure.
+weights_of, weights_files, confirm_weights, mode_of, to_tensor, pictures_per_pass and measure.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ import numpy as np
 from model.network.weights import CONNECT_TIMEOUT_S, WeightsUnavailableError, answers
 from storage.digest import sha256_of_file
 from storage.errors import InputError
+from storage.known_weights import WeightsFile, hashes_of
 
 _LOWER_IS_BETTER = {"dmm": True}
 """Where pyiqa's own direction is wrong: dmm is a distance, 0 for equal pictures."""
@@ -125,9 +126,24 @@ def check_metric(name: str) -> dict[str, str]:
     return weights_of(checked_name(name))
 
 
-def weights_of(name: str) -> dict[str, str]:
+def weights_of(name: str, device: str = "cpu") -> dict[str, str]:
     """As `check_metric`, for any metric of pyiqa: those that need a reference or a set of pictures as well."""
-    return _create(name, "cpu")[1]
+    return hashes_of(weights_files(name, device))
+
+
+def weights_files(name: str, device: str = "cpu") -> tuple[WeightsFile, ...]:
+    """The files behind `weights_of`, as they were when this process opened them."""
+    return _create(name, device)[1]
+
+
+def confirm_weights(name: str, device: str, promised: dict[str, str]) -> None:
+    """Values of the metric, as it is loaded in this process, may stand under the promised hashes of its weights.
+
+    Raises:
+        ValueError: a file was exchanged since the hashes were taken.
+    """
+    if weights_of(name, device) != promised:
+        raise InputError(f"weights of metric {name} were exchanged while this run was at work: run it again")
 
 
 def load_metric(name: str, device: str) -> Any:  # noqa: ANN401 - pyiqa's InferenceModel
@@ -184,8 +200,8 @@ def to_tensor(pictures: list[np.ndarray]) -> Any:  # noqa: ANN401 - torch is imp
 
 
 @lru_cache(maxsize=16)
-def _create(name: str, device: str) -> tuple[Any, dict[str, str]]:
-    """A metric and the weights files that were opened for it, name → SHA-256."""
+def _create(name: str, device: str) -> tuple[Any, tuple[WeightsFile, ...]]:
+    """A metric and the weights files that were opened for it, in the order of their paths."""
     # torch.load looks at this in every call, and it beats the weights_only=False that pyiqa passes: without it a
     # planted file in the cache is code that runs.
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
@@ -213,7 +229,7 @@ def _create(name: str, device: str) -> tuple[Any, dict[str, str]]:
                     f"weights of metric {name} in {DEFAULT_CACHE_DIR} cannot be used ({_one_line(error)});"
                     " delete the file, and it is downloaded again"
                 ) from error
-    return metric, {_short_name(path): sha256 for path, sha256 in sorted(opened.items())}
+    return metric, tuple(file for _, file in sorted(opened.items()))
 
 
 def _short_name(path: Path) -> str:
@@ -253,7 +269,7 @@ def _short_timeouts() -> Iterator[None]:
 class _Watch(threading.local):
     """The weights files that this thread opens while it creates a metric."""
 
-    opened: dict[Path, str] | None = None
+    opened: dict[Path, WeightsFile] | None = None
     pyiqa_folder = Path()
 
 
@@ -277,7 +293,7 @@ def _on_audit_event(event: str, args: tuple[Any, ...]) -> None:
     try:
         for path in _weights_behind(Path(file)):
             if path.is_file() and path not in opened:
-                opened[path] = _trusted_sha256(path)
+                opened[path] = WeightsFile.seen(path, _short_name(path), _trusted_sha256(path))
     finally:
         _watch.opened = opened
 
@@ -307,8 +323,8 @@ def _trusted_sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _watched_weights(pyiqa_folder: Path) -> Iterator[dict[Path, str]]:
-    """Fills the dictionary with every weights file that the block opens, path → SHA-256."""
+def _watched_weights(pyiqa_folder: Path) -> Iterator[dict[Path, WeightsFile]]:
+    """Fills the dictionary with every weights file that the block opens."""
     _install_audit_hook()
     _watch.opened, _watch.pyiqa_folder = {}, pyiqa_folder
     opened = _watch.opened

@@ -21,7 +21,7 @@ from storage.report import StageReport, Tally
 from storage.schema import REJECTS, SCORES
 from storage.shard import Row, Shard, ShardWriter
 from tasks.images.rejection import Unusable
-from tasks.metrics.iqa import checked_name, measure
+from tasks.metrics.iqa import checked_name, measure, weights_of
 
 VERSION = 1
 """Part of every score shard's key; raised whenever the same input would give another output."""
@@ -74,9 +74,15 @@ def score_shard(
 
     Returns:
         One report per metric.
+
+    Raises:
+        ValueError: weights were exchanged since the shards were named after them.
     """
     device = resolve_device(config.device)
     use_threads(num_threads)
+    for metric, out in outs.items():
+        if out.key != score_key(crops, metric, weights_of(metric, device)):
+            raise InputError(f"weights of metric {metric} were exchanged while this run was at work: run it again")
     tallies = {metric: Tally(out.stage, out.source, ("crop",)) for metric, out in outs.items()}
     with ExitStack() as files:
         writers = {m: files.enter_context(ShardWriter(out, scores=SCORES, rejects=REJECTS)) for m, out in outs.items()}

@@ -35,6 +35,8 @@ class SelectConfig(Frozen):
     """Crops whose 64-bit perceptual hashes differ in at most so many bits show the same; the best one stays."""
     val_size: NonNegativeInt = 0
     """How many of the chosen crops are set aside for validation, photo by photo; the paper's are 4,216."""
+    max_val_share: float = Field(default=0.5, gt=0, le=1, exclude_if=lambda share: share == 0.5)
+    """At most this share of the chosen crops, however large `val_size` is: what is left is for training."""
     seed: int = 0
     """Another number sets other photos aside for validation."""
     # Left out where it says nothing, so that datasets made before it keep their names.
@@ -272,13 +274,16 @@ def photo_groups(crops: Candidates, photos: HashedPictures) -> np.ndarray:
 
 
 def choose_val(crop_id: np.ndarray, photo_group: np.ndarray, kept: np.ndarray, config: SelectConfig) -> np.ndarray:
-    """(N,) bool: crops of the photo groups that are set aside for validation, together at most `val_size` kept ones."""
+    """(N,) bool: crops of the photo groups that are set aside for validation.
+
+    Together at most `val_size` kept ones, and no larger share of all kept ones than `max_val_share`.
+    """
     groups, sizes = np.unique(photo_group[kept], return_counts=True)
 
     def seeded(group: int) -> bytes:
         return hashlib.blake2b(f"{config.seed}:{crop_id[group]}".encode(), digest_size=16).digest()
 
-    chosen, room = [], config.val_size
+    chosen, room = [], min(config.val_size, int(config.max_val_share * np.count_nonzero(kept)))
     for group, size in sorted(zip(groups.tolist(), sizes.tolist(), strict=True), key=lambda pair: seeded(pair[0])):
         if size <= room:
             chosen.append(group)

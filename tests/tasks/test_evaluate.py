@@ -1,4 +1,5 @@
 import json
+import os
 
 import cv2
 import numpy as np
@@ -10,15 +11,16 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from flows.cli.show_judging import evaluate_and_show
 from flows.judging import judge_folder, judge_lq, judge_pair, persona_val
 from model.network.weights import WeightsUnavailableError
+from storage.digest import sha256_of_file
 from storage.errors import ExitCode
 from storage.evaluation import list_evaluations
 from storage.snapshot import published_at
 from tasks.evaluate.compare import per_image
 from tasks.evaluate.evaluate import EvaluateConfig
 from tasks.evaluate.pairing import ids_in
-from tasks.metrics import iqa_reference
+from tasks.metrics import iqa, iqa_reference
 from tasks.metrics.bootstrap import bootstrap_interval
-from tasks.metrics.iqa import load_metric, measure, to_tensor, weights_of
+from tasks.metrics.iqa import load_metric, measure, to_tensor, weights_files, weights_of
 from tasks.metrics.iqa_reference import FrechetSums, frechet_distance, inception_features, measure_pairs
 from tests.fake_benchmark import snapshot_of, squares
 
@@ -41,7 +43,7 @@ def pairs(shared_data):
 @pytest.fixture(scope="module")
 def benchmark(metric_weights, shared_data, tmp_path_factory):
     snapshot = snapshot_of(
-        tmp_path_factory.mktemp("root"), squares(shared_data / "coco_mini/val2017", 36, 96), val_size=NUM
+        tmp_path_factory.mktemp("root"), squares(shared_data / "coco_mini/val2017", 2 * NUM, 96), val_size=NUM
     )
     return persona_val(snapshot.store.local(snapshot.path))
 
@@ -299,9 +301,9 @@ def test_a_metric_without_weights_is_unavailable_or_in_strict_mode_an_error(benc
     def missing(name):
         if name == "musiq":
             raise WeightsUnavailableError("weights of metric musiq are not here")
-        return weights_of(name)
+        return weights_files(name)
 
-    monkeypatch.setattr("tasks.evaluate.evaluate.weights_of", missing)
+    monkeypatch.setattr("tasks.evaluate.evaluate.weights_files", missing)
     config = EvaluateConfig(metrics=("musiq", "psnr"), device="cpu", num_resamples=10)
     evaluation = judge_lq(benchmark, config)
     assert evaluation.metrics["musiq"].unavailable == "weights of metric musiq are not here"
@@ -310,6 +312,32 @@ def test_a_metric_without_weights_is_unavailable_or_in_strict_mode_an_error(benc
     assert "- musiq: weights of metric musiq are not here" in table.read_text()
     with pytest.raises(WeightsUnavailableError):
         judge_lq(benchmark, config.model_copy(update={"seed": 1}), strict=True)
+
+
+def test_values_stand_under_the_hash_of_the_weights_that_gave_them(benchmark, metric_weights, tmp_path, monkeypatch):
+    import pyiqa.utils.download_util
+
+    def in_a_new_process():
+        iqa._create.cache_clear()
+        found = judge_lq(benchmark, EvaluateConfig(metrics=("brisque",), device="cpu", num_resamples=10))
+        return found.weights["brisque"]["brisque_svm_weights.pth"], means(found)["brisque"]
+
+    name = "brisque_svm_weights.pth"
+    original, weights = metric_weights / "hub/pyiqa" / name, tmp_path / name
+    monkeypatch.setattr(pyiqa.utils.download_util, "DEFAULT_CACHE_DIR", str(tmp_path))
+    weights.write_bytes(original.read_bytes())
+    before = in_a_new_process()
+    exchanged = torch.load(weights, weights_only=True)
+    exchanged[0 if isinstance(exchanged, list | tuple) else next(iter(exchanged))].mul_(0.5)
+    times = weights.stat()
+    torch.save(exchanged, weights)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a copy that keeps times has them
+    after = in_a_new_process()
+    assert before[0] == sha256_of_file(original) != after[0] == sha256_of_file(weights)
+    assert before[1] != pytest.approx(after[1], rel=1e-3)
+    weights.write_bytes(original.read_bytes())
+    assert in_a_new_process() == before
+    iqa._create.cache_clear()
 
 
 def test_unknown_metrics_are_refused_with_names_that_are_close():

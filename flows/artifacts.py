@@ -12,19 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import cv2
-import httpx
 import numpy as np
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
-from prefect.context import FlowRunContext, TaskRunContext
-from prefect.exceptions import PrefectException
 
 from dashboards.funnel import funnel_rows
+from flows.server import server_address
 from storage.report import StageReport
 
 log = logging.getLogger(__name__)
@@ -33,8 +24,6 @@ MAX_WIDTH_PX = 1600
 JPEG_QUALITY = 80
 PROGRESS_EVERY_S = 2.0
 """A stage that is over sooner leaves no progress bar behind."""
-
-_REFUSED = (httpx.HTTPError, PrefectException, OSError, RuntimeError)
 
 
 def artifact_key(*words: str) -> str:
@@ -52,17 +41,17 @@ def funnel_artifact(name: str, reports: Sequence[StageReport]) -> None:
 def table_artifact(key: str, rows: Sequence[Mapping[str, object]], description: str) -> None:
     """A table; the keys of the rows are its columns. Numbers that are not finite become words."""
     plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
-    _leave(create_table_artifact, key, table=plain, description=description)
+    _leave("create_table_artifact", key, table=plain, description=description)
 
 
 def markdown_artifact(key: str, markdown: str, description: str | None = None) -> None:
     """Words, such as a decision with its numbers."""
-    _leave(create_markdown_artifact, key, markdown=markdown, description=description)
+    _leave("create_markdown_artifact", key, markdown=markdown, description=description)
 
 
 def link_artifact(key: str, address: str, text: str, description: str | None = None) -> None:
     """A link that people follow from the page of the run."""
-    _leave(create_link_artifact, key, link=address, link_text=text, description=description)
+    _leave("create_link_artifact", key, link=address, link_text=text, description=description)
 
 
 def image_artifact(key: str, picture: np.ndarray, description: str) -> None:
@@ -104,18 +93,26 @@ def stage_progress(stage: str, num_items: int | None) -> Iterator[Callable[[int]
 def _show_progress(stage: str, artifact_id: Any, done: int, num_items: int) -> Any:  # noqa: ANN401 - Prefect's UUID
     share, words = min(100.0, 100 * done / num_items), f"{stage}: {done:,} of {num_items:,}"
     if artifact_id is None:
-        return _leave(create_progress_artifact, f"progress {stage}", progress=share, description=words)
-    _leave(update_progress_artifact, None, artifact_id=artifact_id, progress=share, description=words)
+        return _leave("create_progress_artifact", f"progress {stage}", progress=share, description=words)
+    _leave("update_progress_artifact", None, artifact_id=artifact_id, progress=share, description=words)
     return artifact_id
 
 
-def _leave(create: Callable[..., Any], key: str | None, **content: object) -> Any:  # noqa: ANN401 - Prefect's UUID
+def _leave(create: str, key: str | None, **content: object) -> Any:  # noqa: ANN401 - Prefect's UUID
+    """Call one of Prefect's functions for artifacts by its name."""
+    if server_address() is None:
+        return None
+    import httpx
+    from prefect import artifacts
+    from prefect.context import FlowRunContext, TaskRunContext
+    from prefect.exceptions import PrefectException
+
     if FlowRunContext.get() is None and TaskRunContext.get() is None:
         return None
     named = {} if key is None else {"key": artifact_key(key)}
     try:
-        return create(**named, **content)
-    except _REFUSED as error:
+        return getattr(artifacts, create)(**named, **content)
+    except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
         log.warning("Prefect did not take the artifact %s: %s", key or "of the progress", error)
         return None
 

@@ -7,9 +7,6 @@ have to import Prefect. The shards run in worker processes that know nothing of 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.events import emit_event
 from rich.console import Console
 
 from flows.artifacts import stage_progress
@@ -20,6 +17,7 @@ from flows.execution.progress import progress_bar
 from flows.execution.ray_cluster import run_jobs_on_ray
 from flows.execution.root_lock import root_lock
 from flows.pipeline import Curated, Step, curate_with
+from flows.server import NO_CACHE, emit_event, flow, task
 from storage.snapshot import Snapshot
 from storage.store import Store
 

@@ -1,11 +1,11 @@
 """The flow `evaluate`: a model, and another one beside it, on one benchmark."""
 
 import cv2
-from prefect import flow
 from pydantic import Field
 
 from flows.artifacts import image_artifact, markdown_artifact
 from flows.judging import judge_lq, judge_model, judge_pair, persona_val
+from flows.server import flow
 from storage.evaluation import Evaluation
 from storage.frozen import Frozen
 from storage.registry import Registry

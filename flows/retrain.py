@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
-
 from dashboards.decision import decision_markdown
 from flows.artifacts import markdown_artifact
 from flows.evaluate import show_evaluation
 from flows.judging import judge_lq, judge_model, judge_pair, persona_val
 from flows.retraining import Outcome, RetrainConfig, Steps, retrain_with
+from flows.server import NO_CACHE, flow, get_run_logger, task
 from flows.train import train
 from storage.evaluation import Comparison, Evaluation
 from storage.store import Store

@@ -1,9 +1,8 @@
 """The flow `review`: what people said in the App comes back into the data, and the next selection obeys it."""
 
-from prefect import flow
-
 from flows.artifacts import markdown_artifact
 from flows.pull_reviews import pull_reviews
+from flows.server import flow
 
 
 def _run_name() -> str:

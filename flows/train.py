@@ -4,12 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from prefect import flow
-from prefect.concurrency.sync import concurrency
-from prefect.logging import get_run_logger
-
 from flows.artifacts import table_artifact
 from flows.execution.root_lock import folder_lock
+from flows.server import concurrency, flow, get_run_logger
 from storage.snapshot import Snapshot
 from storage.store import Store
 from tasks.training.new_data import newest_snapshot
@@ -17,6 +14,8 @@ from tasks.training.train import TrainJob, plan_training, train_version
 
 GPU = "gpu"
 """Prefect's global concurrency limit: as many slots as the machine has GPUs."""
+LEASE_S = 60
+"""How long a killed training keeps its slots, at most; the living renew theirs. Prefect allows no less."""
 
 
 def _run_name() -> str:
@@ -52,7 +51,7 @@ def _gpu_slots(num: int) -> Iterator[None]:
     if num == 0:
         yield
     else:
-        with concurrency(GPU, occupy=num):
+        with concurrency(GPU, occupy=num, lease_duration=LEASE_S):
             yield
 
 

@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     DAMAGED_FILE = 11
     BUG = 70
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class PersonaError(Exception):

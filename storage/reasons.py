@@ -18,10 +18,17 @@ class Reason(StrEnum):
     # ingest
     BROKEN_RECORD = "broken_record"
     ANNOTATIONS_CUT = "annotations_cut"
+    NOT_A_PHOTO = "not_a_photo"
+    UNREADABLE_FIELD = "unreadable_field"
     DUPLICATE_PHOTO_ID = "duplicate_photo_id"
+    CONTESTED_PHOTO_ID = "contested_photo_id"
+    CONTESTED_PATH = "contested_path"
     PATH_OUTSIDE_ROOT = "path_outside_root"
     NO_PERSON = "no_person"
     UNKNOWN_PHOTO_ID = "unknown_photo_id"
+    UNKNOWN_CATEGORY = "unknown_category"
+    CONTESTED_CATEGORY = "contested_category"
+    CONTESTED_BOX_ID = "contested_box_id"
     INVALID_BOX = "invalid_box"
     DUPLICATE_BOX = "duplicate_box"
     # detect
@@ -35,6 +42,7 @@ class Reason(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"
     PIXEL_FORMAT = "pixel_format"
     SIZE_MISMATCH = "size_mismatch"
+    UNKNOWN_ORIENTATION = "unknown_orientation"
     # crop: photos
     BLURRED_PHOTO = "blurred_photo"
     NO_BOX_LEFT = "no_box_left"
@@ -92,10 +100,17 @@ _FAILED = frozenset(
 _SENTENCES = {
     Reason.BROKEN_RECORD: "a line or record of the annotations cannot be read",
     Reason.ANNOTATIONS_CUT: "the annotation file ends before this photo's boxes",
-    Reason.DUPLICATE_PHOTO_ID: "another photo of the source has the same id",
+    Reason.NOT_A_PHOTO: "the file is not named like a photo",
+    Reason.UNREADABLE_FIELD: "a flag or size has a value that its format does not know, and counts as not given",
+    Reason.DUPLICATE_PHOTO_ID: "the annotations list the photo once more, word for word",
+    Reason.CONTESTED_PHOTO_ID: "several photos of the source have this id, so no box can be told whose it is",
+    Reason.CONTESTED_PATH: "several photos of the source name this file, so no box can be told whose it is",
     Reason.PATH_OUTSIDE_ROOT: "the file name leads out of the photo folder",
     Reason.NO_PERSON: "the annotations name no person in the photo",
     Reason.UNKNOWN_PHOTO_ID: "the box belongs to a photo that the source does not list",
+    Reason.UNKNOWN_CATEGORY: "the box has a category that the annotations do not list",
+    Reason.CONTESTED_CATEGORY: "several categories have the id of the box's, so nobody can tell whether it is a person",
+    Reason.CONTESTED_BOX_ID: "several boxes of the photo have this id, at different places",
     Reason.INVALID_BOX: "the coordinates are not finite or enclose nothing",
     Reason.DUPLICATE_BOX: "another box of the photo has the same coordinates",
     Reason.NO_PERSON_DETECTED: "the detector finds no person in the photo",
@@ -107,6 +122,7 @@ _SENTENCES = {
     Reason.TOO_MANY_PIXELS: "the header announces more pixels than allowed",
     Reason.PIXEL_FORMAT: "the pixel format is not among the allowed ones",
     Reason.SIZE_MISMATCH: "the photo has another size than its annotation says",
+    Reason.UNKNOWN_ORIENTATION: "the photo is stored turned, and nothing says whether its boxes are turned with it",
     Reason.BLURRED_PHOTO: "the Laplacian variance of the whole photo is too low",
     Reason.NO_BOX_LEFT: "no person box of the photo can be used",
     Reason.OUTSIDE_PHOTO: "the box lies outside the photo",

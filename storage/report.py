@@ -7,8 +7,14 @@ from typing import Literal
 from storage.frozen import Frozen
 from storage.reasons import Outcome, Reason
 
-Item = Literal["record", "photo", "box", "crop"]
-PLURAL: dict[Item, str] = {"record": "records", "photo": "photos", "box": "boxes", "crop": "crops"}
+Item = Literal["record", "photo", "box", "field", "crop"]
+PLURAL: dict[Item, str] = {
+    "record": "records",
+    "photo": "photos",
+    "box": "boxes",
+    "field": "fields",  # of a photo or box that is kept without it
+    "crop": "crops",
+}
 
 WHOLE = "(all)"
 """Stands for the source where a stage handles the whole dataset at once."""

@@ -22,6 +22,9 @@ PHOTOS = pa.schema(
         ("author", pa.string()),
         ("photo_url", pa.string()),  # the image itself
         ("page_url", pa.string()),  # the page that shows it
+        # By which EXIF orientation, 1 to 8, the source itself says that photo and boxes are turned upright.
+        ("orientation", pa.int32()),
+        ("boxes_refer_to", pa.string()),  # "stored" or "upright" pixels; null where nobody knows
     ]
 )
 
@@ -33,7 +36,7 @@ FLAGS = (
     "occluded",
     "truncated",  # the body goes on outside of the photo
     "difficult",  # VOC: hard to recognise
-    "ignore",  # CrowdHuman: extra.ignore = 1, or tag "mask"
+    "ignore",  # CrowdHuman: extra.ignore = 1, or tag "mask"; COCO-shaped files: ignore = 1
     "fake",  # Objects365 isfake
     "reflected",  # Objects365 isreflected
 )
@@ -56,7 +59,7 @@ REJECTS = pa.schema(
     [
         pa.field("stage", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-        pa.field("item", pa.string(), nullable=False),  # record, photo, box or crop
+        pa.field("item", pa.string(), nullable=False),  # record, photo, box, field or crop
         ("photo_id", pa.string()),
         ("box_id", pa.string()),
         ("path", pa.string()),
@@ -77,9 +80,9 @@ CROPS = pa.schema(
         pa.field("photo_id", pa.string(), nullable=False),
         pa.field("box_id", pa.string(), nullable=False),
         pa.field("photo_path", pa.string(), nullable=False),
-        pa.field("photo_width_px", pa.int32(), nullable=False),
+        pa.field("photo_width_px", pa.int32(), nullable=False),  # upright
         pa.field("photo_height_px", pa.int32(), nullable=False),
-        pa.field("square_xyxy_px", pa.list_(pa.int32(), 4), nullable=False),  # in the photo
+        pa.field("square_xyxy_px", pa.list_(pa.int32(), 4), nullable=False),  # in the upright photo
         pa.field("source_side_px", pa.int32(), nullable=False),  # side of that square, before the resize
         pa.field("person_bbox_xyxy_px", BOX_XYXY_PX, nullable=False),  # the subject, in crop pixels
         pa.field("people_bbox_xyxy_px", pa.list_(BOX_XYXY_PX), nullable=False),  # everybody, in crop pixels
@@ -92,6 +95,9 @@ CROPS = pa.schema(
         ("author", pa.string()),
         ("photo_url", pa.string()),
         ("page_url", pa.string()),
+        # EXIF orientation, 1 to 8, by which the stored pixels were turned upright before `square_xyxy_px` was cut; 1 =
+        # not at all, null where the crop is older than this column.
+        ("applied_orientation", pa.int32()),
     ]
 )
 

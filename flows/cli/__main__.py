@@ -1,6 +1,8 @@
 """The command line: `persona`. What each command does stands in the file of its group."""
 
+import multiprocessing
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -11,11 +13,10 @@ from flows.cli.errors import tell
 from storage.errors import ExitCode
 
 QUIET = {
-    # Prefect starts a server of its own where none is named; it stays silent, and sends nothing anywhere.
+    # Prefect never starts a server of its own, stays silent, and sends nothing anywhere.
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     # No process that is started from here imports the user's own `tasks.py` or `random.py` from the current folder.
     "PYTHONSAFEPATH": "1",
@@ -65,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     given = sorted(given, key=lambda argument: argument != DEBUG)  # it may stand anywhere
     debug = DEBUG in given
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(given, prog_name="persona", standalone_mode=False)
     except typer.TyperException as error:  # an argument that cannot be used
@@ -73,9 +75,21 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - told with its traceback where it is not expected
         return tell(error, debug)
-    if code == ExitCode.INTERRUPTED:
+    except Terminated:
+        code = ExitCode.TERMINATED
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        for worker in multiprocessing.active_children():
+            worker.kill()  # it would finish its shard first, which takes minutes; half a shard leaves nothing behind
         print("persona: stopped; run the same command again to go on", file=sys.stderr)
     return int(code or 0)
+
+
+class Terminated(BaseException):
+    """SIGTERM, as schedulers send it, ends a command as Ctrl-C does."""
+
+
+def _terminate(signal_number: int, frame: object) -> None:
+    raise Terminated
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from rich.table import Table
 from dashboards.funnel import funnel_table
 from flows.config import CurateConfig
 from flows.pipeline import WorkLeftError, already_curated, already_scored
+from flows.server import check_server
 from storage.config_file import ConfigError
 from storage.reviews import standing_verdicts
 from storage.run_record import list_books, read_books
@@ -24,6 +25,7 @@ def curate_and_show(config: CurateConfig) -> int:
     start = time.perf_counter()
     curated = already_curated(config)
     if curated is None:
+        check_server()
         from flows.curate import curate  # Prefect takes seconds to import: only where there is work
         from flows.curate_artifacts import contact_sheet_path, report_path
 

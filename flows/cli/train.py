@@ -1,5 +1,6 @@
 """`persona train` and `persona retrain`: a snapshot becomes a model; a new snapshot becomes a better one."""
 
+import logging
 import os
 from typing import Annotated
 
@@ -28,7 +29,7 @@ def train(config: Config, assignments: Assignments = None, snapshot: SnapshotOpt
 
     job = load_config(RetrainConfig, config, assignments or ()).train
     snapshot_id = _id_below(job.root, snapshot)
-    _let_training_speak()
+    _prepare_training()
     from flows.train import train
 
     print(f"{job.model}/{train(job, snapshot_id)}")
@@ -45,7 +46,7 @@ def retrain(config: Config, assignments: Assignments = None, snapshot: SnapshotO
     snapshot_id = _id_below(settings.train.root, snapshot)
     outcome = due(settings, snapshot_id)
     if not isinstance(outcome, Outcome):
-        _let_training_speak()
+        _prepare_training()
         from flows.retrain import retrain  # Prefect takes seconds to import: only where there is work
 
         outcome = retrain(settings, snapshot_id)
@@ -66,7 +67,12 @@ def _id_below(root: str, snapshot: str | None) -> str | None:
     return found.id
 
 
-def _let_training_speak() -> None:
-    """Prefect is silenced for short commands; a training of days shows what it says."""
+def _prepare_training() -> None:
+    """A training of days shows what it says, though Prefect is silenced for short commands."""
     if os.environ.get("PREFECT_LOGGING_LEVEL") == "CRITICAL":
         os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"
+    logging.basicConfig(format="%(asctime)s | %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("persona").setLevel(logging.INFO)
+    from flows.server import check_server
+
+    check_server()

@@ -4,9 +4,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
@@ -50,7 +51,8 @@ def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int],
     ticks: Synchronized[int] = context.Value("q", 0)
     results: list[Any] = [None] * len(jobs)
     with ProcessPoolExecutor(min(num_workers, len(jobs)), context, _start_worker, (ticks,)) as pool:
-        running: dict[Future[Any], int] = {pool.submit(_call, job): i for i, job in enumerate(jobs)}
+        with _signals_held():
+            running: dict[Future[Any], int] = {pool.submit(_call, job): i for i, job in enumerate(jobs)}
         seen = 0
         try:
             while running:
@@ -73,6 +75,19 @@ def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int],
     return results
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until all processes are started: in the middle of that they would end in tracebacks.
+
+    The processes inherit the mask, so that they are not interrupted while they import either.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _ticks: "Synchronized[int] | None" = None
 
 
@@ -91,6 +106,7 @@ def _start_worker(ticks: "Synchronized[int]") -> None:
     _ticks = ticks
     keep_to_one_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

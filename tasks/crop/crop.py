@@ -6,6 +6,7 @@ What can be decided from the annotation alone is decided before the photo is ope
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import cv2
 import fpng
@@ -19,13 +20,14 @@ from storage.shard import Row, Shard, ShardWriter
 from tasks.crop.filters import Candidate, CropConfig, choose_squares, people_in
 from tasks.crop.geometry import Box, share_inside
 from tasks.images.perceptual_hash import perceptual_hash
-from tasks.images.photo import OpenedPhoto, PhotoConfig, laplacian_variance, open_photo
+from tasks.images.photo import OpenedPhoto, PhotoConfig, laplacian_variance, open_photo, upright
 from tasks.images.rejection import Unusable
+from tasks.images.upright import Turn, turn_of
 from tasks.photos.photos import Signature
 from tasks.photos.places import photos_of
 from tasks.sources.base import Source
 
-VERSION = 1
+VERSION = 2
 """Part of every crop shard's key; raised whenever the same input would give another output."""
 
 MIN_PERSON_INSIDE = 0.5
@@ -109,61 +111,101 @@ def crop_photo(
         photo_config: which photos are read.
         read: gives the bytes of a photo by its path.
     """
-    apply_exif = source.exif_orientation == "apply"
-    opened: OpenedPhoto | Unusable | None = None
-    size = photo["width_px"], photo["height_px"]
-    if not all(size):  # the source does not say: the header has to
-        opened = open_photo(read(photo["path"]), photo_config)
-        if isinstance(opened, Unusable):
-            yield from ((row, opened) for row in [*rows, None])
+    annotated = (photo["width_px"], photo["height_px"]) if photo["width_px"] and photo["height_px"] else None
+    outcomes: list[tuple[Row, Candidate | Unusable | None]] = [(row, None) for row in rows]
+    if annotated:
+        outcomes = list(choose_squares(rows, annotated, config))
+        if all(isinstance(outcome, Unusable) for _, outcome in outcomes):
+            yield from _lost(outcomes)  # turned upright, the boxes would not fare better
             return
-        size = opened.size_px(apply_exif)
-    candidates = []
-    for row, outcome in choose_squares(rows, size, config):
-        if isinstance(outcome, Unusable):
-            yield row, outcome
-        else:
-            candidates.append(outcome)
+    seen = _see(photo, annotated, source, open_photo(read(photo["path"]), photo_config))
+    if isinstance(seen, Unusable):
+        yield from ((row, outcome if isinstance(outcome, Unusable) else seen) for row, outcome in outcomes)
+        yield None, seen
+        return
+    if not annotated or seen.turn.with_boxes:
+        outcomes = list(choose_squares(seen.turn.boxes(rows, seen.stored_px), seen.size_px, config))
+    as_annotated = {row["box_id"]: row for row in rows}
+    yield from ((as_annotated[row["box_id"]], lost) for row, lost in _lost(outcomes))
+    candidates = [outcome for _, outcome in outcomes if isinstance(outcome, Candidate)]
     if not candidates:
         return
-    opened = opened or open_photo(read(photo["path"]), photo_config)
-    found = opened if isinstance(opened, Unusable) else _read(opened, size, apply_exif, config)
+    found = _read(seen, config)
     if isinstance(found, Unusable):
-        yield from ((row, found) for row in [*(c.row for c in candidates), None])
+        yield from ((as_annotated[candidate.row["box_id"]], found) for candidate in candidates)
+        yield None, found
         return
     pixels, grey, about_photo = found
     about_photo |= {"source": source.name, "photo_path": photo["path"], **{name: photo[name] for name in _PROVENANCE}}
-    people = people_in(rows, size)
+    people = people_in([row for row, _ in outcomes], seen.size_px)
     for candidate in candidates:
         box_id = candidate.row["box_id"]
         crop_id = crop_id_of(source.name, photo["photo_id"], box_id)
         crop = cut(pixels, grey, candidate, people, config)
         crop["image"]["path"] = f"{crop_id}.png"
-        yield candidate.row, {**about_photo, **crop, "crop_id": crop_id, "box_id": box_id}
+        yield as_annotated[box_id], {**about_photo, **crop, "crop_id": crop_id, "box_id": box_id}
 
 
 _PROVENANCE = [name for name in PHOTOS.names if name in CROPS.names]
 
 
-def _read(
-    opened: OpenedPhoto, size: tuple[int, int], apply_exif: bool, config: CropConfig
-) -> tuple[np.ndarray, np.ndarray, Row] | Unusable:
-    """Pixels of a photo, the same in grey, and what its crops say about it; if it has its size and is sharp."""
-    pixels = opened.pixels(apply_exif)
+def _lost(outcomes: list[tuple[Row, Candidate | Unusable | None]]) -> Iterator[tuple[Row, Unusable]]:
+    return ((row, outcome) for row, outcome in outcomes if isinstance(outcome, Unusable))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A photo whose header was read, and how it is turned upright; nothing is decoded yet."""
+
+    opened: OpenedPhoto
+    turn: Turn
+
+    @property
+    def stored_px(self) -> tuple[int, int]:
+        return self.opened.header.width_px, self.opened.header.height_px
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the upright photo."""
+        return self.turn.size_px(self.stored_px)
+
+
+def _see(
+    photo: Row, annotated: tuple[int, int] | None, source: Source, opened: OpenedPhoto | Unusable
+) -> _Seen | Unusable:
+    """The opened photo, if it has the annotated size and it is known how it is turned."""
+    if isinstance(opened, Unusable):
+        return opened
+    turn = turn_of(photo, opened.header, source.exif_orientation)
+    if isinstance(turn, Unusable):
+        return turn
+    seen = _Seen(opened, turn)
+    width, height = turn.size_of_boxes_px(seen.stored_px)
+    if annotated in (None, (width, height)):
+        return seen
+    orientation = opened.header.exif_orientation
+    turned = f" with EXIF orientation {orientation}" if orientation > 1 else ""
+    return Unusable(
+        Reason.SIZE_MISMATCH, detail=f"{width}x{height}{turned}, annotated as {annotated[0]}x{annotated[1]}"
+    )
+
+
+def _read(seen: _Seen, config: CropConfig) -> tuple[np.ndarray, np.ndarray, Row] | Unusable:
+    """Upright pixels of a photo, the same in grey, and what its crops say about it; if it is sharp."""
+    pixels = seen.opened.pixels(apply_exif=False)
     if isinstance(pixels, Unusable):
         return pixels
-    height, width = pixels.shape[:2]
-    if (width, height) != size:
-        return Unusable(Reason.SIZE_MISMATCH, detail=f"{width}x{height}, annotated as {size[0]}x{size[1]}")
+    pixels = upright(pixels, seen.turn.orientation)
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     sharpness = laplacian_variance(grey)
     if sharpness < config.min_laplacian_variance:
         return Unusable(Reason.BLURRED_PHOTO, sharpness, config.min_laplacian_variance)
     about_photo = {
-        "photo_width_px": width,
-        "photo_height_px": height,
+        "photo_width_px": pixels.shape[1],
+        "photo_height_px": pixels.shape[0],
         "laplacian_variance": sharpness,
         "photo_phash": perceptual_hash(grey),
+        "applied_orientation": seen.turn.orientation,
     }
     return pixels, grey, about_photo
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from storage.reasons import Reason
 from storage.report import Item
 from storage.schema import BOXES, PHOTOS
-from tasks.sources.records import PersonBox, Photo, Records, Unread, boxes_batch, leads_outside, photos_batch
+from tasks.sources.records import LISTED, PersonBox, Photo, Records, Unread, boxes_batch, leads_outside, photos_batch
 
 ROWS_AT_ONCE = 16_384
 ROWS_PER_COMMIT = 500_000
@@ -48,7 +48,7 @@ class _Collector:
         self._unread: list[Unread] = []
         self.num: Counter[Item] = Counter()
         self._num_rows = 0
-        self._create("photos", PHOTOS.append(pa.field("is_outside", pa.bool_())))
+        self._create("photos", LISTED.append(pa.field("is_outside", pa.bool_())))
         self._create("boxes", BOXES)
         self._create("unread", _UNREAD)
 
@@ -64,7 +64,7 @@ class _Collector:
             self._photos.append(record)
         elif isinstance(record, Unread):
             self._unread.append(record)
-        elif record.schema.names == PHOTOS.names:
+        elif record.schema.names == LISTED.names:
             self._add_photos(record)
         else:
             self._add_boxes(record)
@@ -158,17 +158,37 @@ def _number(database: duckdb.DuckDBPyConnection, query: str) -> int:
 
 
 _FIND_FAULTS = (
+    # Two records of one id or of one file are either the same word for word, or nobody knows whose the boxes are.
+    """
+    CREATE TABLE contested_ids AS
+    WITH unread_photos AS (SELECT photo_id FROM unread WHERE item = 'photo' AND photo_id IS NOT NULL)
+    SELECT photo_id FROM (
+        SELECT photo_id FROM (
+            SELECT DISTINCT * EXCLUDE seq FROM photos SEMI JOIN (
+                SELECT photo_id FROM photos GROUP BY photo_id HAVING count(*) > 1
+            ) USING (photo_id)
+        )
+        UNION ALL SELECT photo_id FROM photos SEMI JOIN unread_photos USING (photo_id)
+        UNION ALL FROM unread_photos
+    ) GROUP BY photo_id HAVING count(*) > 1
+    """,
+    """
+    CREATE TABLE contested_paths AS
+    SELECT path FROM photos GROUP BY path HAVING count(*) > 1 AND min(photo_id) <> max(photo_id)
+    """,
     # md5, unlike the database's own hash, stays what it is in every version
     f"""
     CREATE TABLE listed AS
     SELECT seq, photo_id, md5_number_lower(photo_id) AS hash,
-        CASE WHEN row_number() OVER (PARTITION BY photo_id ORDER BY seq) > 1 THEN '{Reason.DUPLICATE_PHOTO_ID}'
-             WHEN is_outside THEN '{Reason.PATH_OUTSIDE_ROOT}' END AS reason
+        CASE WHEN photo_id IN (FROM contested_ids) THEN '{Reason.CONTESTED_PHOTO_ID}'
+             WHEN row_number() OVER (PARTITION BY photo_id ORDER BY seq) > 1 THEN '{Reason.DUPLICATE_PHOTO_ID}'
+             WHEN is_outside THEN '{Reason.PATH_OUTSIDE_ROOT}'
+             WHEN path IN (FROM contested_paths) THEN '{Reason.CONTESTED_PATH}' END AS reason
     FROM photos
     """,
     f"""
     CREATE TABLE known AS
-    SELECT photo_id, hash, reason FROM listed WHERE reason IS DISTINCT FROM '{Reason.DUPLICATE_PHOTO_ID}'
+    SELECT DISTINCT photo_id, hash, reason FROM listed WHERE reason IS DISTINCT FROM '{Reason.DUPLICATE_PHOTO_ID}'
     UNION ALL
     SELECT u.photo_id, md5_number_lower(u.photo_id), arg_min(u.reason, u.seq)
     FROM unread u ANTI JOIN photos USING (photo_id)
@@ -201,16 +221,13 @@ _FIND_FAULTS = (
         QUALIFY row_number() OVER (PARTITION BY photo_id, x_min, y_min, x_max, y_max ORDER BY box_id, seq) > 1
     )
     """,
-    """
-    UPDATE box_state SET box_id = renamed.box_id FROM (
-        SELECT seq, box_id || '~' || row_number() OVER same AS box_id
-        FROM box_state SEMI JOIN (
+    f"""
+    UPDATE box_state SET reason = '{Reason.CONTESTED_BOX_ID}' WHERE seq IN (
+        SELECT seq FROM box_state SEMI JOIN (
             SELECT photo_id, box_id FROM box_state WHERE reason IS NULL GROUP BY ALL HAVING count(*) > 1
         ) USING (photo_id, box_id)
         WHERE reason IS NULL
-        WINDOW same AS (PARTITION BY photo_id, box_id ORDER BY x_min, y_min, x_max, y_max)
-        QUALIFY row_number() OVER same > 1
-    ) AS renamed WHERE box_state.seq = renamed.seq
+    )
     """,
 )
 
@@ -240,15 +257,24 @@ SELECT count(*) FROM (
 
 # What is written: every query starts with the shard and is sorted by it, most by the whole hash of the photo's id.
 
+SAMPLED_PHOTOS = """
+SELECT path, width_px, height_px FROM photos JOIN photo_state USING (seq)
+WHERE reason IS NULL AND width_px <> height_px AND orientation IS NULL AND boxes_refer_to IS NULL
+ORDER BY hash, path LIMIT {limit}
+"""
+
+_GIVEN = [name for name in PHOTOS.names if name != "boxes_refer_to"]
+
 KEPT_PHOTOS = f"""
-SELECT shard_of(hash) AS shard, {", ".join(f"photos.{name}" for name in PHOTOS.names)}
+SELECT shard_of(hash) AS shard, {", ".join(f"photos.{name}" for name in _GIVEN)},
+    coalesce(boxes_refer_to, {{boxes_refer_to}}) AS boxes_refer_to
 FROM photos JOIN photo_state USING (seq) WHERE reason IS NULL ORDER BY hash, photos.photo_id
 """
 
 KEPT_BOXES = f"""
-SELECT shard_of(hash) AS shard, {", ".join(f"box_state.{n}" if n == "box_id" else f"boxes.{n}" for n in BOXES.names)}
+SELECT shard_of(hash) AS shard, {", ".join(f"boxes.{name}" for name in BOXES.names)}
 FROM boxes JOIN box_state USING (seq) WHERE reason IS NULL
-ORDER BY hash, box_state.box_id, boxes.photo_id
+ORDER BY hash, boxes.box_id, boxes.photo_id
 """
 
 LOST = """

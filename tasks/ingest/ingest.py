@@ -27,26 +27,33 @@ from storage.report import CountsDoNotAddUpError, Item, StageReport, Tally
 from storage.schema import BOXES, PHOTOS, REJECTS
 from storage.shard import Shard, ShardWriter
 from storage.store import SCRATCH, Store
+from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, read_header
+from tasks.images.upright import shown_by_size
 from tasks.ingest.database import (
     KEPT_BOXES,
     KEPT_PHOTOS,
     LOST,
     NUM_IN,
     ROWS_AT_ONCE,
+    SAMPLED_PHOTOS,
     UNREAD_FILES,
     OnProgress,
     collect,
     judge,
 )
+from tasks.photos.photos import Photos
 from tasks.photos.places import any_changed, photos_of
 from tasks.sources.base import Source
 from tasks.sources.scratch_database import scratch_database
 
-VERSION = 1
+VERSION = 2
 """Part of every key; raised whenever the same annotations would give other tables."""
 
 MEMORY_MB = 300
-ITEMS: tuple[Item, ...] = ("record", "photo", "box")
+ITEMS: tuple[Item, ...] = ("record", "photo", "box", "field")
+HEADER_BYTES = 1 << 16
+SAMPLED = 1000
+"""Photos whose headers are read to learn what the boxes of a source refer to."""
 
 
 def ingest_key(store: Store, source: Source) -> str:
@@ -79,11 +86,12 @@ def ingest_source(
         store.filesystem.delete_file(store.full(commit))  # until the last shard is written again, nothing is done
     with _scratch_folder(store, source) as folder, closing(scratch_database(folder, MEMORY_MB)) as database:
         (folder / "reader").mkdir()
-        records = source.read(folder / "reader", photos_of(source.photos, store))
+        photos = photos_of(source.photos, store)
+        records = source.read(folder / "reader", photos)
         num_read = collect(database, records, on_progress or (lambda _: None))
         num_shards = judge(database, source.boxes_from == "annotations", photos_per_shard)
         shards = [Shard(store, "ingest", source.name, number, key) for number in range(num_shards)]
-        reports = list(_write(database, folder, shards))
+        reports = list(_write(database, folder, shards, _boxes_refer_to(database, source, photos)))
     _check_nothing_lost(source, num_read, reports)
     store.write_text(commit, canonical_json({"num_shards": num_shards}))
     return shards
@@ -161,9 +169,30 @@ class _Slices:
         return pa.concat_tables(pieces).combine_chunks()
 
 
-def _write(database: duckdb.DuckDBPyConnection, folder: Path, shards: list[Shard]) -> Iterator[StageReport]:
+def _boxes_refer_to(database: duckdb.DuckDBPyConnection, source: Source, photos: Photos) -> str | None:
+    """Which pixels the source's boxes are counted in, "stored" or "upright", as far as a sample of its photos tells.
+
+    A photo that is stored on its side tells by its annotated width and height; one that is mirrored or upside down
+    cannot, and goes by the others of its source if they agree.
+    """
+    if source.exif_orientation != "auto" or source.boxes_from == "detector":
+        return None
+    said = set()
+    for path, width, height in database.execute(SAMPLED_PHOTOS.format(limit=SAMPLED)).fetchall():
+        data = photos.start(path, HEADER_BYTES)
+        with contextlib.suppress(NotAnImageError, HeaderTooShortError):
+            if isinstance(data, bytes):
+                said.add(shown_by_size((width, height), read_header(data)))
+    said.discard(None)
+    return said.pop() if len(said) == 1 else None
+
+
+def _write(
+    database: duckdb.DuckDBPyConnection, folder: Path, shards: list[Shard], boxes_refer_to: str | None
+) -> Iterator[StageReport]:
     source_name = shards[0].source
-    queries = (KEPT_PHOTOS, KEPT_BOXES, LOST.format(source=source_name), UNREAD_FILES, NUM_IN)
+    photos_query = KEPT_PHOTOS.format(boxes_refer_to=f"'{boxes_refer_to}'" if boxes_refer_to else "NULL::VARCHAR")
+    queries = (photos_query, KEPT_BOXES, LOST.format(source=source_name), UNREAD_FILES, NUM_IN)
     photos, boxes, lost, unread_files, num_in = (
         _Slices(database, query, folder / f"{i}.arrows") for i, query in enumerate(queries)
     )

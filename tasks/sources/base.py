@@ -26,8 +26,11 @@ class Source(Frozen, ABC):
     """Name in every table, file name and funnel; lower case."""
     photos: DirectoryPath
     """Folder that holds the photos; nothing outside of it is ever read."""
-    exif_orientation: Literal["ignore", "apply"] = "ignore"
-    """'ignore' where the boxes refer to the stored pixels, 'apply' where they refer to the upright photo."""
+    exif_orientation: Literal["auto", "ignore", "apply", "apply_to_boxes"] = "auto"
+    """How photos that are stored turned become upright, and whether their boxes turn with them. 'apply': the boxes
+    refer to the upright photo; 'apply_to_boxes': they refer to the stored pixels and are turned with the photo;
+    'ignore': photos are upright as they are stored, whatever EXIF says. 'auto' goes by what the format defines and by
+    the annotated width and height, and rejects a turned photo of which neither says anything."""
 
     @abstractmethod
     def annotation_files(self) -> list[Path]:

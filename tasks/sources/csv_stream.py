@@ -17,18 +17,28 @@ ROW = "row"
 """Name of the column with every row's number in the file, from 1, the header included."""
 
 
-def csv_batches(path: Path, columns: Sequence[str], quoted: bool) -> Iterator[pa.RecordBatch | Unread]:
-    """The named columns of a CSV file with a header, as bytes, and ROW; or Unread for a row of another length.
+def csv_batches(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = (), lines_in_values: bool = False
+) -> Iterator[pa.RecordBatch | Unread]:
+    """The named columns of a CSV file with a header, as bytes, and ROW; or Unread for what cannot be read.
+
+    A row of another length costs itself. A line longer than BLOCK_BYTES, a quote that never ends, and a last row that
+    breaks off cost the file: it counts as cut there.
 
     Args:
-        path: the file.
-        columns: every one of them has to be there; others may be.
-        quoted: whether texts may stand in double quotes, with commas and line ends in them.
+        path: the file; it may begin with a byte order mark, and texts may stand in double quotes if its header does.
+        columns: every one of them has to be there.
+        optional: given where the file has them.
+        lines_in_values: whether quoted texts may hold line ends.
 
     Raises:
         ValueError: a column is missing.
     """
-    _check_header(path, columns)
+    header, first_row = _first_lines(path)
+    for column in columns:
+        if column not in header:
+            raise InputError(f"{path} has no column {column}, only {', '.join(header) or 'none at all'}")
+    columns = [*columns, *(column for column in optional if column in header)]
     skipped: list[pa_csv.InvalidRow] = []
 
     def skip(row: pa_csv.InvalidRow) -> str:
@@ -37,36 +47,45 @@ def csv_batches(path: Path, columns: Sequence[str], quoted: bool) -> Iterator[pa
 
     read = pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
     parse = pa_csv.ParseOptions(
-        quote_char='"' if quoted else False,
-        newlines_in_values=quoted,
+        quote_char='"' if lines_in_values or '"' in first_row else False,
+        newlines_in_values=lines_in_values,
         invalid_row_handler=skip,
         ignore_empty_lines=False,  # they would not be counted
     )
     convert = pa_csv.ConvertOptions(
-        include_columns=list(columns), column_types=dict.fromkeys(columns, pa.binary()), strings_can_be_null=False
+        include_columns=columns, column_types=dict.fromkeys(columns, pa.binary()), strings_can_be_null=False
     )
     numbers = _RowNumbers()
-    num_told = 0
+    num_skipped = 0
+    cut: Unread | None = None
     try:
         with pa_csv.open_csv(path, read, parse, convert) as batches:
             for batch in batches:
-                for row in skipped[num_told:]:
-                    yield _broken(path, row)
+                for row in skipped[num_skipped:]:
                     numbers.skip(row.number)
-                num_told = len(skipped)
+                num_skipped = len(skipped)
                 yield batch.append_column(ROW, pa.array(numbers.take(batch.num_rows), pa.int64()))
-    except pa.ArrowInvalid as error:  # such as a quote that never ends
-        yield Unread("record", Reason.BROKEN_RECORD, f"{path.name}: the rest cannot be read: {error}")
-    for row in skipped[num_told:]:
-        yield _broken(path, row)
+    except pa.ArrowInvalid as error:
+        detail = f"{path.name}: cannot be read behind row {numbers.last}: {error}"
+        cut = Unread("record", Reason.ANNOTATIONS_CUT, detail)
+    if cut is None and skipped and skipped[-1].number > numbers.last and not _ends_with_newline(path):
+        cut = _broken(path, skipped.pop())._replace(reason=Reason.ANNOTATIONS_CUT)
+    yield from (_broken(path, row) for row in skipped)
+    if cut:
+        yield cut
 
 
-def _check_header(path: Path, columns: Sequence[str]) -> None:
+def _first_lines(path: Path) -> tuple[list[str], str]:
+    """The names of the columns, and the first two lines as they are."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = next(csv.reader([file.readline(1 << 16)]), [])
-    for column in columns:
-        if column not in header:
-            raise InputError(f"{path} has no column {column}, only {', '.join(header) or 'none at all'}")
+        line = file.readline(1 << 16)
+        return next(csv.reader([line]), []), line + file.readline(1 << 16)
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read() in b"\r\n"
 
 
 def _broken(path: Path, row: pa_csv.InvalidRow) -> Unread:
@@ -84,6 +103,11 @@ class _RowNumbers:
     def skip(self, number: int) -> None:
         """A row that no batch contains; told before the batch that it would have stood in."""
         self._skipped.append(number)
+
+    @property
+    def last(self) -> int:
+        """Number of the last row that was taken."""
+        return self._next - 1
 
     def take(self, num_rows: int) -> np.ndarray:
         """The numbers of the next rows."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,12 @@ class Photo(NamedTuple):
     author: str | None = None
     photo_url: str | None = None
     page_url: str | None = None
+    orientation: int | None = None
+    """EXIF orientation, 1 to 8, by which the source says that the photo and its boxes are turned upright."""
+    boxes_refer_to: Literal["stored", "upright"] | None = None
+    """Which pixels the boxes are counted in, where the format's definition says so."""
+    record: int | None = None
+    """Digest of the whole record where it holds the boxes too: two records of a photo are the same only as a whole."""
 
 
 class PersonBox(NamedTuple):
@@ -69,8 +75,11 @@ class Unread(NamedTuple):
 
 Record = Photo | PersonBox | Unread
 
+LISTED = PHOTOS.append(pa.field("record", pa.uint64()))
+"""Columns of photos as a source lists them: those of PHOTOS, and the digest of `Photo.record`."""
+
 Records = Record | pa.RecordBatch
-"""One record, or for speed many photos (columns of PHOTOS) or many boxes (columns of BOXES) at once."""
+"""One record, or for speed many photos (columns of LISTED) or many boxes (columns of BOXES) at once."""
 
 MAX_SIDE_PX = 2**31 - 1
 
@@ -159,8 +168,8 @@ def leads_outside(path: str) -> bool:
 
 
 def photos_batch(photos: Sequence[Photo]) -> pa.RecordBatch:
-    """`photos` as columns of PHOTOS."""
-    return _batch_of_rows(photos, PHOTOS)
+    """`photos` as columns of LISTED."""
+    return _batch_of_rows(photos, LISTED)
 
 
 def boxes_batch(boxes: Sequence[PersonBox]) -> pa.RecordBatch:

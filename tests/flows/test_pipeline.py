@@ -64,7 +64,10 @@ def messy(tmp_path):
     ]  # fmt: skip
     cv2.imwrite(str(photos / "smaller.jpg"), sharp_photo(20, 320, 240))
     images = [{"id": i, "file_name": name, "width": 640, "height": 480} for i, name in enumerate(names)]
-    images.append({"id": 0, "file_name": "good2.jpg", "width": 640, "height": 480})
+    images += [
+        {"id": i, "file_name": name, "width": 640, "height": 480}
+        for i, name in ((0, "good.jpg"), (50, "one.jpg"), (50, "two.jpg"))
+    ]
     whole = [100, 20, 300, 440]
     boxes = [{"image_id": i, "bbox": whole} for i in range(len(names))]
     boxes += [
@@ -109,7 +112,8 @@ def test_every_bad_thing_has_its_row_and_the_run_ends(messy):
     assert photos["link.jpg"] == photos["../outside.jpg"] == photos["/etc/passwd"] == Reason.PATH_OUTSIDE_ROOT
     assert photos["missing.jpg"] == Reason.MISSING_FILE
     assert photos["smaller.jpg"] == Reason.SIZE_MISMATCH
-    assert photos["good2.jpg"] == Reason.DUPLICATE_PHOTO_ID
+    assert photos["good.jpg"] == Reason.DUPLICATE_PHOTO_ID
+    assert photos["one.jpg"] == photos["two.jpg"] == Reason.CONTESTED_PHOTO_ID
     boxes = [row["reason"] for row in rejects if row["item"] == "box" and row["photo_id"] in ("1", "999")]
     expected = {Reason.DUPLICATE_BOX, Reason.INVALID_BOX, Reason.OUTSIDE_PHOTO, Reason.UNKNOWN_PHOTO_ID}
     assert expected <= set(boxes) | {row["reason"] for row in rejects if row["item"] == "record"}
@@ -118,7 +122,7 @@ def test_every_bad_thing_has_its_row_and_the_run_ends(messy):
         row["photo_path"] for shard in curated.stages["crop"] for row in shard.read("crops", ["photo_path"]).to_pylist()
     }
     assert kept == {"good.jpg", "mit Leerzeichen ü.jpg", "good2.jpg", "turned.jpg"}
-    assert crops.num_kept == 3  # the turned photo is the good one again
+    assert crops.num_kept == 4  # the turned photo is the good one, lying on its side
     blurred = next(row for row in rejects if row["reason"] == Reason.BLURRED_PHOTO)
     assert blurred["value"] < blurred["limit"] == 100
 

@@ -58,7 +58,7 @@ def test_every_fault_of_the_annotations_has_its_row(tmp_path):
     images = [
         image(1),
         image(2),
-        image(1, "second.jpg"),
+        image(1),
         image(3, "/etc/passwd"),
         image(4, "../4.jpg"),
         image(5, "a\\..\\..\\5.jpg"),
@@ -67,6 +67,12 @@ def test_every_fault_of_the_annotations_has_its_row(tmp_path):
         image(8, "ü ü.jpg"),
         image(9, "nul\0.jpg"),
         {"id": 10},
+        image(11),
+        image(11, "second.jpg"),
+        image(12, "shared.jpg"),
+        image(13, "shared.jpg"),
+        image(14),
+        {"id": 14, "file_name": None},
     ]
     nan, inf = float("nan"), float("inf")
     annotations = [
@@ -87,6 +93,10 @@ def test_every_fault_of_the_annotations_has_its_row(tmp_path):
         box(80, 8),
         box(99, 99),
         box(100, 10),
+        box(110, 11),
+        box(120, 12),
+        box(130, 13),
+        box(140, 14),
     ]
     shards = ingest(coco(tmp_path / "coco", images, annotations), tmp_path / "root")
     photos, boxes, rejects = (rows(shards, table) for table in ("photos", "boxes", "rejects"))
@@ -96,11 +106,11 @@ def test_every_fault_of_the_annotations_has_its_row(tmp_path):
     assert {row["photo_id"]: row["path"] for row in photos} == {"1": "1.jpg", "8": "ü ü.jpg"}
     assert {(row["photo_id"], row["box_id"]): row["bbox_xyxy_px"] for row in boxes} == {
         ("1", "10"): [1, 2, 31, 42],
-        ("1", "16"): [-5, -6, 295, 394],
-        ("1", "16~2"): [-5, -6, 295, 494],
         ("8", "80"): [1, 2, 31, 42],
     }
-    assert {row["photo_id"]: row["reason"] for row in rejects if row["item"] == "photo"} == {
+    lost_photos = {row["photo_id"]: row["reason"] for row in rejects if row["item"] == "photo"}
+    assert lost_photos.pop("14") in (Reason.CONTESTED_PHOTO_ID, Reason.BROKEN_RECORD)
+    assert lost_photos == {
         "1": Reason.DUPLICATE_PHOTO_ID,
         "2": Reason.NO_BOX_LEFT,
         "3": Reason.PATH_OUTSIDE_ROOT,
@@ -110,6 +120,9 @@ def test_every_fault_of_the_annotations_has_its_row(tmp_path):
         "7": Reason.NO_PERSON,
         "9": Reason.PATH_OUTSIDE_ROOT,
         "10": Reason.BROKEN_RECORD,
+        "11": Reason.CONTESTED_PHOTO_ID,
+        "12": Reason.CONTESTED_PATH,
+        "13": Reason.CONTESTED_PATH,
     }
     lost_boxes = {row["box_id"]: (row["reason"], row["detail"]) for row in rejects if row["item"] == "box"}
     assert lost_boxes.pop("18")[0] == Reason.BROKEN_RECORD
@@ -119,16 +132,21 @@ def test_every_fault_of_the_annotations_has_its_row(tmp_path):
         "13": (Reason.INVALID_BOX, "not finite"),
         "14": (Reason.INVALID_BOX, "no width"),
         "15": (Reason.INVALID_BOX, "no height"),
+        "16": (Reason.CONTESTED_BOX_ID, None),
         "20": (Reason.INVALID_BOX, "no width"),
         "30": (Reason.PATH_OUTSIDE_ROOT, None),
         "50": (Reason.PATH_OUTSIDE_ROOT, None),
         "99": (Reason.UNKNOWN_PHOTO_ID, None),
         "100": (Reason.BROKEN_RECORD, None),
+        "110": (Reason.CONTESTED_PHOTO_ID, None),
+        "120": (Reason.CONTESTED_PATH, None),
+        "130": (Reason.CONTESTED_PATH, None),
+        "140": (Reason.CONTESTED_PHOTO_ID, None),
     }
     assert all(row["outcome"] == Outcome.REJECTED and row["source"] == "coco" for row in rejects)
     counts = totals(shards)
-    assert (counts["photo"].num_in, counts["photo"].num_kept) == (11, 2)
-    assert (counts["box"].num_in, counts["box"].num_kept) == (15, 4)
+    assert (counts["photo"].num_in, counts["photo"].num_kept) == (17, 2)
+    assert (counts["box"].num_in, counts["box"].num_kept) == (19, 2)
     assert len(rejects) == sum(c.num_rejected + c.num_failed for c in counts.values())
 
 

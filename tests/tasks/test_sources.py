@@ -10,7 +10,6 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from storage.reasons import Reason
-from storage.schema import PHOTOS
 from tasks.photos.local_folder import LocalFolder
 from tasks.sources import AnySource, json_stream
 from tasks.sources.coco import CocoSource
@@ -19,7 +18,7 @@ from tasks.sources.folder import FolderSource
 from tasks.sources.json_stream import CutError, arrays_of
 from tasks.sources.objects365 import Objects365Source
 from tasks.sources.open_images import OpenImagesSource
-from tasks.sources.records import Photo, Unread, leads_outside
+from tasks.sources.records import LISTED, Photo, Unread, leads_outside
 from tasks.sources.voc import VocSource
 
 
@@ -30,7 +29,7 @@ def read(source, tmp_path):
     photos, boxes, unread = {}, {}, []
     for record in source.read(scratch, LocalFolder(source.photos)):
         rows = record.to_pylist() if isinstance(record, pa.RecordBatch) else [record._asdict()]
-        is_photo = isinstance(record, Photo) or (isinstance(record, pa.RecordBatch) and record.schema == PHOTOS)
+        is_photo = isinstance(record, Photo) or (isinstance(record, pa.RecordBatch) and record.schema == LISTED)
         for row in rows:
             if isinstance(record, Unread):
                 unread.append(row)
@@ -284,6 +283,8 @@ def test_open_images_v6_train_field_for_field(tmp_path):
         "author": 'Doe, "J"\nÄ',
         "photo_url": "https://f/o.jpg",
         "page_url": "https://www.flickr.com/photos/a/1",
+        "orientation": 1,
+        "boxes_refer_to": "stored",
     }
     (box,) = boxes.values()
     assert len(box["box_id"]) == 8
@@ -369,7 +370,7 @@ def test_open_images_broken_lines_cost_themselves_and_name_their_number(tmp_path
     assert sorted(row["detail"].split(":")[1] for row in unread) == ["11", "4", "5", "7", "9"]
 
 
-@pytest.mark.parametrize("column", ["LabelName", "IsGroupOf", "YMax"])
+@pytest.mark.parametrize("column", ["ImageID", "LabelName", "YMax"])
 def test_open_images_missing_column_stops_at_once(tmp_path, column):
     source = open_images(tmp_path, [], header=V4.replace(column, "Other"))
     with pytest.raises(ValueError, match=rf"boxes.csv has no column {column}"):
@@ -377,7 +378,7 @@ def test_open_images_missing_column_stops_at_once(tmp_path, column):
 
 
 def test_open_images_class_file_without_people_stops_at_once(tmp_path):
-    with pytest.raises(ValueError, match=r"classes.csv names none of the classes Woman.* such as Cello"):
+    with pytest.raises(ValueError, match=r"classes.csv has none of the labels Woman.* only Cello"):
         read(open_images(tmp_path, [], classes="/m/01xqw,Cello\n"), tmp_path)
 
 

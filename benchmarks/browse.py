@@ -15,7 +15,7 @@ import numpy as np
 from dashboards.fiftyone.app import open_fiftyone
 from dashboards.fiftyone.crop_records import browsed_run
 from dashboards.fiftyone.crops_dataset import update_crops
-from storage.run_record import RunBooks
+from storage.run_record import RunRecord
 from storage.store import Store
 from tasks.select.select import select
 from tasks.select.verdicts import SelectConfig
@@ -48,13 +48,13 @@ def main(num: int) -> None:
             **{f"score/{m}": [s.scores[m].name for s in scored] for m in LOWER_IS_BETTER},
         }
         configuration = {"crop": {"side_px": 512}}
-        books = RunBooks(name="benchmark", snapshot=None, configuration=configuration, reports=(), shards=shards)
+        record = RunRecord(name="benchmark", snapshot=None, configuration=configuration, reports=(), shards=shards)
         fo = open_fiftyone(Path(folder) / "fiftyone")
         for name in fo.list_datasets("benchmark-*"):
             fo.delete_dataset(name)
         for what in ("build", "update"):
             start = time.perf_counter()
-            browsed = browsed_run(store, books)
+            browsed = browsed_run(store, record)
             dataset = update_crops(fo, browsed, browsed.sample(num), {}, Path(folder), lambda n: None)
             seconds = time.perf_counter() - start
             memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

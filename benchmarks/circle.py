@@ -47,7 +47,7 @@ def write_configs(folder, photos, steps):
     curate = {
         "name": "people",
         "root": str(root),
-        "workers": 1,
+        "run": {"workers": 1},
         "sources": [coco(photos, "val")],
         "crop": {"min_side_px": 80, "max_upscale": 8.0, "min_laplacian_variance": 20},
         "score": {"metrics": ["piqe"]},

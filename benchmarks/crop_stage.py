@@ -97,7 +97,7 @@ def crop(ingested: str, out: str, num_workers: int) -> None:
 
     store, source, shards = read_ingested(Path(ingested))
     planned = plan_crop(type(store)(out), source, shards, crop_config(), photo_config())
-    run_jobs([step.job for _, step in planned], num_workers, lambda _: None)
+    run_jobs([job for _, job in planned if job is not None], num_workers, lambda _: None)
 
 
 def crop_config():

@@ -1,13 +1,12 @@
 """What a run is configured by: every stage's own configuration, composed."""
 
-import os
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from flows.execution.ray_cluster import ClusterConfig
-from storage.frozen import Frozen
-from tasks.crop.filters import CropConfig, Share
+from flows.execution.run_config import RunConfig
+from storage.frozen import HOW, Frozen
+from tasks.crop.filters import CropConfig
 from tasks.detect.person_detector import DetectConfig
 from tasks.images.photo import PhotoConfig
 from tasks.publish.publish import PublishConfig
@@ -21,19 +20,10 @@ class CropsConfig(Frozen):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     """Name of the dataset: the first part of the name of whatever is published."""
-    root: str
+    root: Annotated[str, HOW]
     """Where everything is kept: a folder, or an s3:// or gs:// address."""
-    workers: PositiveInt = os.cpu_count() or 1
-    """Worker processes on this machine."""
-    network_workers: PositiveInt | None = None
-    """Worker processes of detect and score, each with a copy of the networks: 1 or 2 on a GPU; empty = `workers`."""
-    files_url: str | None = None
-    """Address under which a web server shows `root`, such as http://127.0.0.1:8000: links in Prefect lead there;
-    empty = file addresses, which a browser opens only when they are pasted."""
-    photos_per_shard: PositiveInt = 512
-    """How many photos a worker takes at a time, about."""
-    max_failed_share: Share = 0.05
-    """A run ends with an error when a larger share of a source's photos cannot be read."""
+    run: Annotated[RunConfig, HOW] = RunConfig()
+    """How the run is done; nothing in it changes the dataset."""
     sources: tuple[AnySource, ...] = Field(min_length=1)
     """Where the photos come from."""
     photo: PhotoConfig = PhotoConfig()
@@ -53,8 +43,6 @@ class CropsConfig(Frozen):
 class CurateConfig(CropsConfig):
     """Annotated photos in, an explained snapshot of person crops out."""
 
-    cluster: ClusterConfig | None = None
-    """A Ray cluster that takes the shards instead of worker processes."""
     select: SelectConfig = SelectConfig()
     publish: PublishConfig = PublishConfig()
 

@@ -4,7 +4,9 @@ A Prefect task is a whole stage and not a shard: its cost would be paid per shar
 have to import Prefect. The shards run in worker processes that know nothing of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -12,11 +14,11 @@ from rich.console import Console
 from flows.artifacts import stage_progress
 from flows.config import CurateConfig
 from flows.curate_artifacts import leave_funnel, leave_pictures
-from flows.execution.processes import run_jobs
+from flows.execution.processes import Job
 from flows.execution.progress import progress_bar
-from flows.execution.ray_cluster import run_jobs_on_ray
 from flows.execution.root_lock import root_lock
-from flows.pipeline import Curated, Step, curate_with
+from flows.execution.runner import Runner, runner_of
+from flows.pipeline import Curated, curate_with
 from flows.server import NO_CACHE, emit_event, flow, task
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -34,6 +36,31 @@ def run_stage(stage: str, call: Callable[[], list[Any]]) -> list[Any]:
     return call()
 
 
+@dataclass(frozen=True)
+class TaskRunner:
+    """Runs every stage as one Prefect task around another runner."""
+
+    runner: Runner
+    made: set[str] = field(default_factory=set)  # stages that had something left to do
+
+    def run(self, stage: str, jobs: Sequence[Job]) -> list[Any]:
+        """As in Runner."""
+        self.made.add(stage)
+        return run_stage(stage, lambda: self.runner.run(stage, jobs))
+
+
+@contextmanager
+def _progress(stage: str, num_items: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar in the terminal and one on Prefect's page."""
+    with progress_bar(console, stage, num_items) as draw, stage_progress(stage, num_items) as tell:
+
+        def advance(num: int) -> None:
+            draw(num)
+            tell(num)
+
+        yield advance
+
+
 def _run_name() -> str:
     from prefect.runtime import flow_run
 
@@ -44,37 +71,14 @@ def _run_name() -> str:
 @flow(name="curate", flow_run_name=_run_name)
 def curate(config: CurateConfig) -> Curated:
     """Annotated photos in, an explained snapshot of person crops out; what is done already is not done again."""
-    made = set()
-
-    def run(stage: str, steps: Sequence[Step]) -> list[Any]:
-        jobs = [step.job for step in steps if not step.done]
-        if not jobs:
-            return []
-        made.add(stage)
-        num_items = sum(job.num_items for job in jobs) or None
-
-        def call() -> list[Any]:
-            with progress_bar(console, stage, num_items) as draw, stage_progress(stage, num_items) as tell:
-
-                def advance(num: int) -> None:
-                    draw(num)
-                    tell(num)
-
-                if config.cluster:
-                    return run_jobs_on_ray(jobs, config.cluster, advance)
-                runs_network = any(job.runs_network for job in jobs)
-                num_workers = config.network_workers if runs_network and config.network_workers else config.workers
-                return run_jobs(jobs, num_workers, advance)
-
-        return run_stage(stage, call)
-
+    runner = TaskRunner(runner_of(config.run, _progress))
     with root_lock(Store(config.root)):
         try:
-            curated = curate_with(run, config)
+            curated = curate_with(runner, config)
         finally:
             leave_funnel(config)
         leave_pictures(config, curated)
-    if MANIFEST_STAGE in made:
+    if MANIFEST_STAGE in runner.made:
         tell_of_snapshot(curated.snapshot)
     return curated
 

@@ -8,15 +8,15 @@ from flows.artifacts import funnel_artifact, image_artifact, link_artifact
 from flows.config import CurateConfig
 from flows.dashboard_data.report import photo_loader, report_of_run
 from flows.pipeline import Curated
-from storage.run_record import list_books, read_books
+from storage.run_record import list_run_records, read_run_record
 from storage.store import Store
 
 
 def leave_funnel(config: CurateConfig) -> None:
     """Show how far the run came, also where it ended with an error."""
     store = Store(config.root)
-    if config.name in list_books(store):
-        funnel_artifact(config.name, read_books(store, config.name).reports)
+    if config.name in list_run_records(store):
+        funnel_artifact(config.name, read_run_record(store, config.name).reports)
 
 
 def leave_pictures(config: CurateConfig, curated: Curated) -> None:
@@ -58,7 +58,7 @@ def _contact_sheet(config: CurateConfig, curated: Curated) -> Image.Image:
 
 def _address(config: CurateConfig, path: str) -> str:
     """What a browser opens a file below the root with."""
-    if config.files_url:
-        return f"{config.files_url.rstrip('/')}/{path}"
+    if config.run.files_url:
+        return f"{config.run.files_url.rstrip('/')}/{path}"
     store = Store(config.root)
     return store.local(path).as_uri() if store.is_local else f"{config.root.rstrip('/')}/{path}"

@@ -1,4 +1,4 @@
-"""The books of a run as they lie under its root: what it was asked for, how far it came, which shards it stands on."""
+"""The record of a run as it lies under its root: what it was asked for, how far it came, its shards."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from storage.store import Store
 FOLDER = "books"
 
 
-class RunBooks(Frozen):
+class RunRecord(Frozen):
     """What is known of a dataset's last run, finished or not."""
 
     name: str
@@ -21,32 +21,35 @@ class RunBooks(Frozen):
     """Path below the root of the snapshot that the run ended with; empty while it goes on."""
     configuration: dict[str, Any] = {}
     """What decides the result, as the snapshot's manifest says it."""
+    settings: dict[str, Any] = {}
+    """The whole configuration, with where the photos lie; empty in records of earlier versions, whose `configuration`
+    says that too."""
     reports: tuple[StageReport, ...]
     """Per stage and source, in the order of the stages."""
     shards: dict[str, list[str]] = {}
     """Stage → names of its shards."""
 
 
-def books_path(name: str) -> str:
-    """Where the books of the dataset `name` are kept under its root."""
+def run_record_path(name: str) -> str:
+    """Where the record of the dataset `name` is kept under its root."""
     return f"{FOLDER}/{name}.json"
 
 
-def list_books(store: Store) -> list[str]:
+def list_run_records(store: Store) -> list[str]:
     """Names of the datasets that were curated under a root."""
     return [path.removeprefix(f"{FOLDER}/").removesuffix(".json") for path in store.files(FOLDER)]
 
 
-def read_books(store: Store, name: str) -> RunBooks:
-    """The books of the dataset `name`.
+def read_run_record(store: Store, name: str) -> RunRecord:
+    """The record of the dataset `name`.
 
     Raises:
         ValueError: there are none, or they are of another version; one sentence.
     """
-    path = books_path(name)
+    path = run_record_path(name)
     if not store.exists(path):
         raise InputError(f"{path} is missing below {store.root}: {name} was never curated there")
     try:
-        return RunBooks.model_validate(store.read_json(path))
+        return RunRecord.model_validate(store.read_json(path))
     except ValidationError as error:
         raise InputError(f"{path} cannot be read by this version: run `persona curate` again") from error

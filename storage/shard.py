@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from storage.digest import canonical_json
+from storage.digest import RowsDigest, canonical_json
 from storage.report import StageReport
 from storage.schema import IMAGE
 from storage.store import Store
@@ -77,6 +77,14 @@ class Shard:
     def digest_of(self, table: str) -> str:
         """Digest of a finished table's bytes: what a later stage puts into its own key."""
         return self.manifest()["tables"][table]["digest"]
+
+    def rows_digest(self) -> str:
+        """Digest of the rows that were published or may be, whatever shards they are spread over.
+
+        Shards of earlier versions have none of their own: theirs is that of the table `crops`, as it was cut.
+        """
+        found = self.manifest().get("rows_digest")
+        return str(found or self.digest_of("crops"))
 
     def read(self, table: str, columns: list[str] | None = None) -> pa.Table:
         """A whole table; name the columns where it holds images."""
@@ -208,7 +216,10 @@ class ShardWriter:
         return self._tables[table]
 
     def commit(
-        self, report: StageReport, unread_files: Mapping[str, list[int | str] | None] | None = None
+        self,
+        report: StageReport,
+        unread_files: Mapping[str, list[int | str] | None] | None = None,
+        rows_digest: RowsDigest | None = None,
     ) -> StageReport:
         """Rename the tables, then write the marker; returns `report`.
 
@@ -216,11 +227,18 @@ class ShardWriter:
             report: the shard's checked counts.
             unread_files: path → signature, such as [size in bytes, mtime in ns], or None where it is missing, of every
                 file that failed; the shard is worked on again as soon as one of them changes.
+            rows_digest: of the rows that a later stage publishes.
         """
         tables = {name: table.close() for name, table in self._tables.items()}
         self._files.close()
         self._committed = True
-        marker = {"report": report.model_dump(mode="json"), "tables": tables, "unread_files": dict(unread_files or {})}
+        marker: Row = {
+            "report": report.model_dump(mode="json"),
+            "tables": tables,
+            "unread_files": dict(unread_files or {}),
+        }
+        if rows_digest is not None:
+            marker["rows_digest"] = rows_digest.hexdigest()
         self._shard.store.write_text(self._shard.marker, canonical_json(marker))
         return report
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from storage.benchmark import batches_of, splits_of
 from storage.errors import InputError
-from storage.run_record import RunBooks
+from storage.run_record import RunRecord
 from storage.schema import CROPS, SELECTION
 from storage.shard import Row, Shard
 from storage.snapshot import Snapshot
@@ -94,16 +94,16 @@ def _in_turn(kinds: list[list[Row]], limit: int) -> set[str]:
     return chosen
 
 
-def browsed_run(store: Store, books: RunBooks) -> Browsed:
+def browsed_run(store: Store, record: RunRecord) -> Browsed:
     """Every crop of a dataset's last run, kept or not.
 
     Raises:
         ValueError: the run never came to a selection.
     """
-    shards = {stage: [Shard.named(store, name) for name in names] for stage, names in books.shards.items()}
+    shards = {stage: [Shard.named(store, name) for name in names] for stage, names in record.shards.items()}
     if "select" not in shards:
         raise InputError(
-            f"{books.name} was not selected yet, so there is nothing to browse: run `persona curate` first"
+            f"{record.name} was not selected yet, so there is nothing to browse: run `persona curate` first"
         )
     selection = pa.concat_tables([shard.read("selection") for shard in shards["select"]])
     statistics = shards["select"][0].read("statistics").to_pylist()
@@ -117,7 +117,7 @@ def browsed_run(store: Store, books: RunBooks) -> Browsed:
             (values,) = (s for s in found if (s.source, s.number) == (crops.source, crops.number))
             facts = facts.append_column(metric, _aligned(facts["crop_id"], values.read("scores", ["crop_id", "value"])))
         files.append(CropFile(crops.key, _of_shard(crops), _with_margin(facts, statistics)))
-    return Browsed(books.name, store.full(""), books.configuration["crop"]["side_px"], statistics, files)
+    return Browsed(record.name, store.full(""), record.configuration["crop"]["side_px"], statistics, files)
 
 
 def browsed_snapshot(snapshot: Snapshot) -> Browsed:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from storage.run_record import RunBooks
+from storage.run_record import RunRecord
 from storage.shard import Row, Shard
 from storage.store import Store
 
@@ -67,9 +67,9 @@ class PhotoShard:
         ]
 
 
-def photo_shards(store: Store, books: RunBooks) -> list[PhotoShard]:
+def photo_shards(store: Store, record: RunRecord) -> list[PhotoShard]:
     """The shards of a run, put together: boxes come from the detector where it was asked."""
-    shards = {stage: [Shard.named(store, name) for name in names] for stage, names in books.shards.items()}
+    shards = {stage: [Shard.named(store, name) for name in names] for stage, names in record.shards.items()}
     boxed = {(s.source, s.number): s for stage in ("ingest", "detect") for s in shards.get(stage, [])}
     selection = {s.source: s for s in shards["select"]}
     return [PhotoShard(boxed[s.source, s.number], s, selection[s.source]) for s in shards["crop"]]

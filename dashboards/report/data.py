@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from dashboards.tiles import LoadPhoto, Tile, crop_tiles, decoded, duplicate_pairs, reject_tiles
 from storage.report import StageReport
-from storage.run_record import RunBooks
+from storage.run_record import RunRecord
 from storage.shard import Row, Shard
 from storage.snapshot import load_manifest
 from storage.store import Store
@@ -63,21 +63,21 @@ class Dataset:
         return [name for name in self.crops.columns if name not in (*MEASURES, "score")]
 
 
-def read_run(store: Store, books: RunBooks, load_photo: LoadPhoto) -> Dataset:
+def read_run(store: Store, record: RunRecord, load_photo: LoadPhoto) -> Dataset:
     """Everything under a root that the last run of a dataset stands on, whether it has finished or not."""
-    shards = {stage: [Shard.named(store, name) for name in names] for stage, names in books.shards.items()}
+    shards = {stage: [Shard.named(store, name) for name in names] for stage, names in record.shards.items()}
     crops, selection = shards.get("crop", []), shards.get("select", [])
     scores = {stage.removeprefix("score/"): s for stage, s in shards.items() if stage.startswith("score/")}
     with_rejects = [shard for stage, found in shards.items() if stage != "select" for shard in found]
-    manifest = load_manifest(store, books.snapshot) if books.snapshot else {}
+    manifest = load_manifest(store, record.snapshot) if record.snapshot else {}
     rejected = crop_tiles(selection, crops, "rejected", NUM_REJECTED_SHOWN, NUM_PER_REASON) if selection else []
     return Dataset(
-        name=books.name,
+        name=record.name,
         snapshot=manifest.get("id"),
         digest=manifest.get("digest"),
         code_version=manifest.get("code_version"),
-        configuration=books.configuration,
-        reports=books.reports,
+        configuration=record.configuration,
+        reports=record.reports,
         statistics=selection[0].read("statistics").to_pylist() if selection else [],
         crops=_numbers_of_run(crops, scores, selection),
         selected=bool(selection),

@@ -8,11 +8,12 @@ from rich.table import Table
 
 from dashboards.funnel import funnel_table
 from flows.config import CurateConfig
-from flows.pipeline import WorkLeftError, already_curated, already_scored
+from flows.execution.runner import WorkLeftError
+from flows.pipeline import already_curated, already_scored
 from flows.server import check_server
 from storage.config_file import ConfigError
 from storage.reviews import standing_verdicts
-from storage.run_record import list_books, read_books
+from storage.run_record import list_run_records, read_run_record
 from storage.store import Store
 from tasks.metrics.iqa import lower_is_better
 from tasks.select.calibrate import calibrate, calibration_rows, proposal_lines
@@ -44,8 +45,8 @@ def curate_and_show(config: CurateConfig) -> int:
 
 def show_funnel(store: Store, name: str) -> None:
     """Print the funnel of a dataset as far as its last run came."""
-    if name in list_books(store):
-        console.print(funnel_table(read_books(store, name).reports, name))
+    if name in list_run_records(store):
+        console.print(funnel_table(read_run_record(store, name).reports, name))
 
 
 def show_funnels(root: str) -> int:
@@ -55,7 +56,7 @@ def show_funnels(root: str) -> int:
         ConfigError: there is none.
     """
     store = Store(root)
-    names = list_books(store)
+    names = list_run_records(store)
     if not names:
         raise ConfigError(f"there is no run under {root}: give the root of a configuration that was curated")
     for name in names:

@@ -15,15 +15,15 @@ from dashboards.fiftyone.crops_dataset import update_crops
 from dashboards.fiftyone.embeddings_view import show_embeddings
 from dashboards.fiftyone.media_cache import cache_folder, crop_pixels, crop_preview, write_crop_previews, write_preview
 from dashboards.fiftyone.photo_records import photo_shards
-from dashboards.fiftyone.photos_dataset import LoadPhoto, update_photos
+from dashboards.fiftyone.photos_dataset import update_photos
 from dashboards.fiftyone.restored_dataset import HQ, LQ, Slices, update_restored
-from flows.config import CurateConfig
+from flows.dashboard_data.report import photo_loader_of
 from flows.execution.progress import progress_bar
-from storage.config_file import ConfigError, validated
+from storage.config_file import ConfigError
 from storage.digest import digest, sha256_of_file
 from storage.registry import Registry
 from storage.reviews import latest_reviews
-from storage.run_record import RunBooks, list_books, read_books
+from storage.run_record import RunRecord, list_run_records, read_run_record
 from storage.shard import Row
 from storage.snapshot import MANIFEST, Snapshot
 from storage.store import Store
@@ -59,12 +59,12 @@ def build(place: str, limit: int, checkpoint: str | None) -> tuple[Path, list[st
     if store.exists(MANIFEST):
         above, kind, name = store.root.rsplit("/", 2) if store.root.count("/") > 1 else _split_local(store)
         store = Store(above)
-        found: list[tuple[Browsed, RunBooks | None]] = [(browsed_snapshot(Snapshot(store, name, kind)), None)]
+        found: list[tuple[Browsed, RunRecord | None]] = [(browsed_snapshot(Snapshot(store, name, kind)), None)]
     else:
-        books = [read_books(store, name) for name in list_books(store)]
-        if not books:
+        records = [read_run_record(store, name) for name in list_run_records(store)]
+        if not records:
             raise ConfigError(f"{place} is neither a snapshot nor a root: give one that `persona curate` filled")
-        found = [(browsed_run(store, run), run) for run in books]
+        found = [(browsed_run(store, run), run) for run in records]
     model = _checkpoint(store, checkpoint) if checkpoint else None
     fo = open_fiftyone(folder)
     for browsed, run in found:
@@ -88,7 +88,7 @@ def _show(
     fo: FiftyOne,
     store: Store,
     browsed: Browsed,
-    run: RunBooks | None,
+    run: RunRecord | None,
     limit: int,
     model: Checkpoint | None,
     folder: Path,
@@ -128,31 +128,13 @@ def _show_embeddings(fo: FiftyOne, browsed: Browsed, shown: frozenset[str], mode
 
 
 def _show_photos(
-    fo: FiftyOne, store: Store, browsed: Browsed, run: RunBooks, limit: int, shown: frozenset[str], folder: Path
+    fo: FiftyOne, store: Store, browsed: Browsed, run: RunRecord, limit: int, shown: frozenset[str], folder: Path
 ) -> None:
     shards = photo_shards(store, run)
     share = -(-limit // len(shards))
     photos = (photo for shard in shards for photo in shard.photos(shown, share))
     with progress_bar(console, "photos", None) as advance:
-        update_photos(fo, browsed, photos, _photo_loader(store, run), folder, advance)
-
-
-def _photo_loader(store: Store, run: RunBooks) -> LoadPhoto:
-    from tasks.images.photo import load_photo
-    from tasks.images.rejection import Unusable
-    from tasks.photos.places import photos_of
-
-    config = validated(CurateConfig, {**run.configuration, "root": store.root}, f"the books of {run.name}")
-    sources = {source.name: source for source in config.sources}
-
-    def load(source_name: str, path: str) -> np.ndarray | None:
-        source = sources[source_name]
-        pixels = load_photo(
-            photos_of(source.photos, store).read(path), config.photo, source.exif_orientation == "apply"
-        )
-        return None if isinstance(pixels, Unusable) else pixels
-
-    return load
+        update_photos(fo, browsed, photos, photo_loader_of(store, run), folder, advance)
 
 
 def _val_crops(

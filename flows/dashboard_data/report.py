@@ -13,7 +13,7 @@ from dashboards.report.report import Published, Reviews, report
 from dashboards.tiles import LoadPhoto
 from storage.config_file import ConfigError
 from storage.reviews import standing_verdicts
-from storage.run_record import RunBooks, list_books, read_books
+from storage.run_record import RunRecord, list_run_records, read_run_record
 from storage.shard import Shard
 from storage.store import Store
 from tasks.evaluate import published
@@ -43,7 +43,7 @@ def report_of(address: str, name: str | None = None) -> str:
     store = Store(address)
     if store.exists("manifest.json"):
         return report(read_snapshot(store), PUBLISHED)
-    names = list_books(store)
+    names = list_run_records(store)
     if not names:
         raise ConfigError(f"{address} is neither the root of a run nor a snapshot: give the root that was curated")
     if name is None and len(names) > 1:
@@ -55,24 +55,29 @@ def report_of(address: str, name: str | None = None) -> str:
 
 def report_of_run(store: Store, name: str) -> str:
     """The report of the dataset `name` below a root, as far as its last run came."""
-    books = read_books(store, name)
-    photo = PhotoConfig.model_validate(books.configuration.get("photo", {}))
-    data = read_run(store, books, photo_loader(store, _sources_still_there(books), photo))
-    selection = [Shard.named(store, shard) for shard in books.shards.get("select", [])]
+    record = read_run_record(store, name)
+    data = read_run(store, record, photo_loader_of(store, record))
+    selection = [Shard.named(store, shard) for shard in record.shards.get("select", [])]
     effect = review_effect(selection) if selection else None
     return report(
         data,
         PUBLISHED,
-        curves=_yields(store, books) if selection and books.configuration else (),
+        curves=_yields(store, record) if selection and record.configuration else (),
         reviews=None if effect is None else _reviews(effect),
         more=model_sections(store, published.TABLE_2, published.PAPER),
     )
 
 
-def _sources_still_there(books: RunBooks) -> list[Source]:
+def photo_loader_of(store: Store, record: RunRecord) -> LoadPhoto:
+    """Opens the photos of a run, as far as its sources are where they were."""
+    photo = PhotoConfig.model_validate(record.configuration.get("photo", {}))
+    return photo_loader(store, _sources_still_there(record), photo)
+
+
+def _sources_still_there(record: RunRecord) -> list[Source]:
     """The sources of the run whose photos and annotations are where they were; a root may have moved without them."""
     found: list[Source] = []
-    for source in books.configuration.get("sources", []):
+    for source in (record.settings or record.configuration).get("sources", []):
         with suppress(ValidationError):
             found.append(TypeAdapter(AnySource).validate_python(source))
     return found
@@ -92,17 +97,17 @@ def photo_loader(store: Store, sources: Sequence[Source], config: PhotoConfig) -
     return load
 
 
-def _yields(store: Store, books: RunBooks) -> list[YieldCurve]:
+def _yields(store: Store, record: RunRecord) -> list[YieldCurve]:
     """What `calibrate` finds, all sources together."""
-    config = SelectConfig.model_validate(books.configuration["select"])
+    config = SelectConfig.model_validate(record.configuration["select"])
     scores = {
         stage.removeprefix("score/"): {(s.source, s.number): s for s in (Shard.named(store, n) for n in names)}
-        for stage, names in books.shards.items()
+        for stage, names in record.shards.items()
         if stage.startswith("score/")
     }
-    crops = [Shard.named(store, name) for name in books.shards["crop"]]
+    crops = [Shard.named(store, name) for name in record.shards["crop"]]
     scored = [ScoredShard(s, {metric: found[s.source, s.number] for metric, found in scores.items()}) for s in crops]
-    selection = Shard.named(store, books.shards["select"][0])
+    selection = Shard.named(store, record.shards["select"][0])
     directions = {
         row["metric"]: row["lower_is_better"]
         for row in selection.read("statistics").to_pylist()

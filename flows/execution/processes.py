@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
 from typing import Any
 
 from storage.errors import ExitCode, PersonaError
@@ -34,13 +35,14 @@ class Job:
     runs_network: bool = False  # on a cluster it may take its share of a GPU
 
 
-def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int], None]) -> list[Any]:
-    """The results of all jobs, in the order of `jobs`.
+def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int], None], gpus: int = 0) -> list[Any]:
+    """The results of all jobs, in the order of `jobs`; no worker lives on when it returns or raises.
 
     Args:
         jobs: independent of each other.
         num_workers: processes; each keeps to one thread.
         on_progress: told how many items were finished since it was last called.
+        gpus: of this machine; each worker sees one of them, in turn.
 
     Raises:
         WorkerKilledError: a process was killed from outside.
@@ -49,8 +51,10 @@ def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int],
         return []
     context = multiprocessing.get_context("spawn")  # forking after torch or Arrow started threads can deadlock
     ticks: Synchronized[int] = context.Value("q", 0)
+    turn: Synchronized[int] = context.Value("q", 0)
     results: list[Any] = [None] * len(jobs)
-    with ProcessPoolExecutor(min(num_workers, len(jobs)), context, _start_worker, (ticks,)) as pool:
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(min(num_workers, len(jobs)), context, _start_worker, (ticks, turn, gpus)) as pool:
         with _signals_held():
             running: dict[Future[Any], int] = {pool.submit(_call, job): i for i, job in enumerate(jobs)}
         seen = 0
@@ -66,13 +70,24 @@ def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int],
                 if finished or told > seen:
                     on_progress(finished + told - seen)
                 seen = told
-        except BrokenProcessPool as error:
-            raise WorkerKilledError(
-                "a worker process was killed, by hand or for want of memory; run the same command again to go on"
-            ) from error
-        finally:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()  # what it was making has no name yet
+            if isinstance(error, BrokenProcessPool):
+                raise WorkerKilledError(
+                    "a worker process was killed, by hand or for want of memory; run the same command again to go on"
+                ) from error
+            raise
     return results
+
+
+def num_gpus() -> int:
+    """NVIDIA GPUs of this machine that this process may use, without the seconds that importing torch takes."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 @contextmanager
@@ -101,10 +116,15 @@ def _tick(num_items: int) -> None:
             _ticks.value += num_items
 
 
-def _start_worker(ticks: "Synchronized[int]") -> None:
+def _start_worker(ticks: "Synchronized[int]", turn: "Synchronized[int]", gpus: int) -> None:
     global _ticks
     _ticks = ticks
     keep_to_one_thread()
+    if gpus:
+        with turn.get_lock():
+            mine, turn.value = turn.value % gpus, turn.value + 1
+        names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[mine]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,11 +1,11 @@
-"""The books of a run: what became of everything, stage by stage, kept under the root while the run goes on."""
+"""The record of a run: what became of everything, stage by stage, kept under the root while the run goes on."""
 
 from typing import Any
 
 from storage.digest import canonical_json
 from storage.errors import ExitCode, InputError, PersonaError
 from storage.report import WHOLE, ItemCounts, StageReport, checked
-from storage.run_record import RunBooks, books_path
+from storage.run_record import RunRecord, run_record_path
 from storage.shard import Shard
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -17,14 +17,23 @@ class TooManyFailuresError(PersonaError):
     exit_code = ExitCode.TOO_MANY_FAILURES
 
 
-class Books:
+class RunRecorder:
     """The reports of a run so far, kept under the root so that `persona funnel` can show them again.
 
-    A mere look at what is done writes them only if it finds everything, and else leaves those of the last run alone.
+    A dry run writes them only if it finds everything done, and else leaves those of the last run alone.
     """
 
-    def __init__(self, store: Store, name: str, configuration: dict[str, Any], mere_look: bool = False) -> None:
-        self._store, self._name, self._configuration, self._mere_look = store, name, configuration, mere_look
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        configuration: dict[str, Any],
+        *,
+        settings: dict[str, Any] | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        self._store, self._name, self._dry_run = store, name, dry_run
+        self._configuration, self._settings = configuration, settings or {}
         self.reports: list[StageReport] = []
         self.stages: dict[str, list[Shard]] = {}
 
@@ -35,7 +44,7 @@ class Books:
                 self.stages.setdefault(shards[0].stage, []).extend(shards)
                 first, *rest = (shard.report() for shard in shards)
                 self.reports.append(checked(sum(rest, start=first)))
-        if not self._mere_look:
+        if not self._dry_run:
             self._write(None)
 
     def stop_at_too_many_failures(self, max_share: float) -> None:
@@ -64,11 +73,12 @@ class Books:
         self._write(snapshot.path)
 
     def _write(self, snapshot_path: str | None) -> None:
-        books = RunBooks(
+        record = RunRecord(
             name=self._name,
             snapshot=snapshot_path,
             configuration=self._configuration,
+            settings=self._settings,
             reports=tuple(self.reports),
             shards={stage: [shard.name for shard in shards] for stage, shards in self.stages.items()},
         )
-        self._store.write_text(books_path(self._name), canonical_json(books))
+        self._store.write_text(run_record_path(self._name), canonical_json(record))

@@ -3,7 +3,7 @@
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -12,6 +12,14 @@ from storage.errors import ExitCode, InputError, PersonaError
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 CONNECT_TIMEOUT_S = 5.0
+
+
+class Compute(NamedTuple):
+    """How a network is run; it changes no result beyond rounding."""
+
+    device: Device = "auto"
+    batch_size: int = 16  # pictures per pass
+    num_threads: int | None = None  # on a CPU; None: as many as torch has in this process
 
 
 class WeightsUnavailableError(PersonaError):

@@ -135,6 +135,6 @@ def _put_optimizer_tensors(parts: dict[str, Part], tensors: dict[str, torch.Tens
 
 
 def _difference(folder: Path, theirs: dict[str, Any] | None, training: Training) -> str:
-    mine = training.config.deciding()
+    mine = training.config.content()
     keys = [key for key, value in mine.items() if (theirs or {}).get(key) != value] or ["snapshot or warm_start"]
     return f"{folder} belongs to a run with another {', '.join(keys)}: set it back, or choose another output"

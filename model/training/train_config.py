@@ -1,7 +1,7 @@
 """How a model is trained; read without importing torch."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -9,15 +9,9 @@ from model.data.degradation import DegradationConfig
 from model.network.network_config import NetworkConfig
 from model.network.weights import Device
 from storage.digest import digest
-from storage.frozen import Frozen
+from storage.frozen import HOW, Frozen
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-WITHOUT_EFFECT_ON_WEIGHTS = frozenset(
-    {"name", "output", "snapshot", "device", "num_workers", "log_every", "grid_every", "checkpoint_every"}
-    | {"keep_checkpoints", "warm_start"}
-)
-"""Keys that may change between a run and its resumption; snapshot and warm start count by content instead."""
 
 
 class LossConfig(Frozen):
@@ -36,14 +30,14 @@ class LossConfig(Frozen):
 class TrainConfig(Frozen):
     """One training run; the defaults are the paper's."""
 
-    name: str = "osdhuman"
+    name: Annotated[str, HOW] = "osdhuman"
     """What the model is called."""
-    output: Path
+    output: Annotated[Path, HOW]
     """Folder for checkpoints, curves and the result; a run has one of its own."""
-    snapshot: Path
-    """Folder of a published snapshot; its train split is learned from."""
-    warm_start: Path | None = None
-    """Model folder whose trained tensors are the start, instead of adapters without effect."""
+    snapshot: Annotated[Path, HOW]
+    """Folder of a published snapshot; its train split is learned from, and counts by its content."""
+    warm_start: Annotated[Path | None, HOW] = None
+    """Model folder whose trained tensors are the start, instead of adapters without effect; counts by its content."""
     network: NetworkConfig = NetworkConfig()
     """What is trained."""
     degradation: DegradationConfig = DegradationConfig()
@@ -78,23 +72,19 @@ class TrainConfig(Frozen):
     """Memory layout of the convolutions; faster on CPUs and tensor cores."""
     compile: bool = False
     """Run U-Net and VAE through torch.compile; minutes at the start, which pay on a GPU only."""
-    device: Device = "auto"
+    device: Annotated[Device, HOW] = "auto"
     """Where to train; auto takes a GPU if there is one."""
-    num_workers: NonNegativeInt = 2
+    num_workers: Annotated[NonNegativeInt, HOW] = 2
     """Processes per device that read, degrade and flip crops."""
-    log_every: PositiveInt = 10
+    log_every: Annotated[PositiveInt, HOW] = 10
     """Updates between two lines of curves.jsonl."""
-    grid_every: PositiveInt = 500
+    grid_every: Annotated[PositiveInt, HOW] = 500
     """Updates between two pictures LQ | restored | HQ."""
-    checkpoint_every: PositiveInt = 1000
+    checkpoint_every: Annotated[PositiveInt, HOW] = 1000
     """Updates between two checkpoints."""
-    keep_checkpoints: PositiveInt = 3
+    keep_checkpoints: Annotated[PositiveInt, HOW] = 3
     """The last ones that stay."""
-
-    def deciding(self) -> dict[str, Any]:
-        """The keys that decide the trained weights, apart from snapshot and warm start."""
-        return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT_ON_WEIGHTS))
 
     def fingerprint(self, snapshot_digest: str, warm_start_digest: str | None) -> str:
         """What decides the trained weights, in 12 hexadecimal digits."""
-        return digest("training", self.deciding(), snapshot_digest, warm_start_digest)
+        return digest("training", self.content(), snapshot_digest, warm_start_digest)

@@ -12,7 +12,7 @@ import cv2
 import fpng
 import numpy as np
 
-from storage.digest import digest
+from storage.digest import RowsDigest, digest
 from storage.reasons import Outcome, Reason
 from storage.report import StageReport, Tally
 from storage.schema import CROPS, PHOTOS, REJECTS
@@ -37,7 +37,7 @@ MIN_PERSON_INSIDE = 0.5
 def crop_key(boxes: Shard, source: Source, config: CropConfig, photo_config: PhotoConfig) -> str:
     """Key of the crop shard that belongs to a shard of photos and boxes: everything that decides its content."""
     content = boxes.digest_of("photos"), boxes.digest_of("boxes")
-    return digest("crop", VERSION, content, source.exif_orientation, config, photo_config)
+    return digest("crop", VERSION, content, source.exif_orientation, config.content(), photo_config.content())
 
 
 def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, photo_config: PhotoConfig) -> StageReport:
@@ -52,6 +52,7 @@ def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, pho
     """
     tally = Tally("crop", source.name, ("photo", "box"))
     unread_files: dict[str, Signature | None] = {}
+    crops_digest = RowsDigest()
     photos = photos_of(source.photos, boxes.store)
     boxes_of: dict[str, list[Row]] = defaultdict(list)
     for row in boxes.read("boxes").to_pylist():
@@ -70,6 +71,7 @@ def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, pho
                     tally.keep("box")
                     num_crops += 1
                     writer["crops"].append(outcome)
+                    crops_digest.add(outcome)
                 elif box is None:
                     why_none = outcome
                 else:
@@ -82,7 +84,7 @@ def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, pho
             writer["rejects"].append(why_none.row("crop", source.name, "photo", photo))
             if why_none.reason.outcome is Outcome.FAILED:
                 unread_files[photo["path"]] = photos.signature(photo["path"])
-        return writer.commit(tally.report(), unread_files)
+        return writer.commit(tally.report(), unread_files, crops_digest)
 
 
 def _is_opened(photo: Row, rows: list[Row], config: CropConfig) -> bool:

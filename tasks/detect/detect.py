@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from model.network.weights import Compute
 from storage.digest import digest
 from storage.reasons import Outcome, Reason
 from storage.report import StageReport, Tally
@@ -26,8 +27,6 @@ def detect_key(
 ) -> str:
     """Key of the detect shard that belongs to a shard of photos: everything that decides its content.
 
-    Where the weights lie, and the device and batch that they run in, are no part of it.
-
     Args:
         photos: a finished ingest shard.
         source: where the photos lie.
@@ -35,9 +34,9 @@ def detect_key(
         photo_config: which photos are read.
         weights: what `check_weights` returned.
     """
-    how = config.model_dump(mode="json", exclude={"weights", "device", "batch_size"})
     by = sorted(weights.values()), version("ultralytics")
-    return digest("detect", VERSION, photos.digest_of("photos"), source.exif_orientation, how, by, photo_config)
+    content = config.content(), by, photo_config.content()
+    return digest("detect", VERSION, photos.digest_of("photos"), source.exif_orientation, *content)
 
 
 def detect_shard(
@@ -46,7 +45,7 @@ def detect_shard(
     source: Source,
     config: DetectConfig,
     photo_config: PhotoConfig,
-    num_threads: int | None = None,
+    compute: Compute = Compute(),
 ) -> StageReport:
     """Write the photos that show people with their boxes, and a row in `rejects` for every photo that gives none.
 
@@ -56,12 +55,12 @@ def detect_shard(
         source: where the photos lie.
         config: how people are found.
         photo_config: which photos are read.
-        num_threads: CPU threads for the network; None means as many as torch has in this process.
+        compute: how the network is run.
 
     Raises:
         WeightsUnavailableError: the weights cannot be opened; no photo was read.
     """
-    detector = open_detector(config, num_threads)
+    detector = open_detector(config, compute)
     tally = Tally("detect", source.name, ("photo", "box"))
     unread_files: dict[str, Signature | None] = {}
     rows = photos.read("photos").to_pylist()

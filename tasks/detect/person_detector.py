@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from model.network.weights import Device, WeightsUnavailableError, answers, cache_folder, resolve_device, use_threads
+from model.network.weights import Compute, WeightsUnavailableError, answers, cache_folder, resolve_device, use_threads
 from storage.digest import sha256_of_file
 from storage.errors import InputError
 from storage.extras import extra
-from storage.frozen import Frozen
+from storage.frozen import HOW, Frozen
 from storage.known_weights import WeightsFile, hashes_of
 
 _NMS_LIMIT_MS = 2000
@@ -26,9 +26,9 @@ _NMS_LIMIT_MS = 2000
 class DetectConfig(Frozen):
     """How people are found in photos that come without boxes."""
 
-    weights: str = "yolo11m.pt"
+    weights: Annotated[str, HOW] = "yolo11m.pt"
     """A file or folder that ultralytics can open (.pt, .onnx, OpenVINO folder, ...), or the name of published weights,
-    which are downloaded once."""
+    which are downloaded once. They count by their content, wherever they lie."""
     class_ids: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     """The network's classes that are people; 0 in networks trained on COCO."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.25
@@ -37,11 +37,6 @@ class DetectConfig(Frozen):
     """Of two boxes that overlap by more than this IoU only the more confident one is kept."""
     image_size_px: Annotated[int, Field(gt=0, multiple_of=32)] = 640
     """Every photo is scaled into a square of this side; a network exported with a fixed size takes only that one."""
-    batch_size: PositiveInt = 16
-    """Photos per pass on a GPU, unless the network was exported for a fixed number. A CPU always takes one, which is
-    faster there and gives the same boxes in any order."""
-    device: Device = "auto"
-    """Where the network runs; auto takes a GPU if there is one."""
 
 
 class Detection(NamedTuple):
@@ -63,12 +58,12 @@ class Detector(NamedTuple):
     photos_per_pass: int
 
 
-def check_weights(config: DetectConfig) -> dict[str, str]:
+def check_weights(config: DetectConfig, compute: Compute = Compute()) -> dict[str, str]:
     """Download the weights if need be and open them once; returns the name and SHA-256 of every file."""
-    return hashes_of(weights_files(config))
+    return hashes_of(weights_files(config, compute))
 
 
-def weights_files(config: DetectConfig) -> tuple[WeightsFile, ...]:
+def weights_files(config: DetectConfig, compute: Compute = Compute()) -> tuple[WeightsFile, ...]:
     """The files behind `check_weights`.
 
     Call it before any photo is read.
@@ -79,18 +74,19 @@ def weights_files(config: DetectConfig) -> tuple[WeightsFile, ...]:
         ValueError: the network does not fit `class_ids` or `image_size_px`.
     """
     path = _local_weights(config.weights) or _downloaded(config.weights)
-    open_detector(config)
+    open_detector(config, compute)
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     named = ((p, p.relative_to(path.parent).as_posix()) for p in files)
     return tuple(WeightsFile.seen(p, name, sha256_of_file(p)) for p, name in named)
 
 
-def open_detector(config: DetectConfig, num_threads: int | None = None) -> Detector:
+def open_detector(config: DetectConfig, compute: Compute = Compute()) -> Detector:
     """The network, loaded once per process and tried on an empty picture.
 
     Args:
-        config: which weights, and where they run.
-        num_threads: CPU threads for the network; None means as many as torch has in this process.
+        config: which weights.
+        compute: where they run. A CPU takes one photo per pass, which is faster there and gives the same boxes in any
+            order; a network exported for a fixed number takes that.
 
     Raises:
         WeightsUnavailableError: the weights are not there or cannot be opened.
@@ -99,14 +95,14 @@ def open_detector(config: DetectConfig, num_threads: int | None = None) -> Detec
     path = _local_weights(config.weights)
     if path is None:
         raise WeightsUnavailableError(f"detector weights {config.weights} are not there any more")
-    device = resolve_device(config.device)
-    network = _load(path, device, config.image_size_px, num_threads)
+    device = resolve_device(compute.device)
+    network = _load(path, device, config.image_size_px, compute.num_threads)
     names, sides = network.predictor.model.names, set(network.predictor.imgsz)
     if unknown := set(config.class_ids) - set(names):
         raise InputError(f"detect.class_ids {sorted(unknown)} are not among the classes of {path.name}, {names}")
     if sides != {config.image_size_px}:
         raise InputError(f"{path.name} takes only detect.image_size_px {sides}, not {config.image_size_px}")
-    return Detector(network, device, _photos_per_pass(network.predictor.model, device, config.batch_size))
+    return Detector(network, device, _photos_per_pass(network.predictor.model, device, compute.batch_size))
 
 
 def _photos_per_pass(backend: Any, device: str, batch_size: int) -> int:  # noqa: ANN401

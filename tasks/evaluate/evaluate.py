@@ -26,7 +26,7 @@ from storage.evaluation import (
     MetricResult,
     load_evaluation,
 )
-from storage.frozen import Frozen
+from storage.frozen import HOW, Frozen
 from storage.known_weights import hashes_of, remember, remembered
 from storage.shard import Row
 from storage.snapshot import Snapshot
@@ -72,9 +72,9 @@ class EvaluateConfig(Frozen):
         "niqe",
     )
     """By pyiqa's names; by default the paper's nine. Without HQ pictures those that need no reference are computed."""
-    batch_size: PositiveInt = 8
+    batch_size: Annotated[PositiveInt, HOW] = 8
     """Pictures per pass through a network."""
-    device: Device = "auto"
+    device: Annotated[Device, HOW] = "auto"
     """Where networks run; auto takes a GPU if there is one."""
     num_resamples: PositiveInt = 2000
     """Draws of the bootstrap."""
@@ -118,10 +118,8 @@ def evaluate(
     name = BenchmarkName(id=benchmark.id, digest=manifest["digest"], has_hq=has_hq(manifest))
     metrics = [metric for metric in config.metrics if name.has_hq or mode_of(metric) == "NR"]
     weights, unavailable = _loadable(benchmark.store, metrics, strict)
-    fixed = config.model_dump(exclude={"metrics", "batch_size", "device"})
-    key = digest(
-        "evaluate", VERSION, name, contender.identity, contender.remarks, metrics, weights, fixed, version("pyiqa")
-    )
+    asked = {**config.content(), "metrics": metrics}
+    key = digest("evaluate", VERSION, name, contender.identity, contender.remarks, asked, weights, version("pyiqa"))
     store, folder = benchmark.store, f"{FOLDER}/{contender.label}-{key}"
     if store.exists(f"{folder}/{FILE}"):
         return load_evaluation(store, folder)

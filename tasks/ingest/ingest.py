@@ -58,7 +58,7 @@ SAMPLED = 1000
 
 def ingest_key(store: Store, source: Source) -> str:
     """Digest of everything that decides what the source's annotations say, wherever they lie."""
-    return digest("ingest", VERSION, source.content(photos_of(source.photos, store)))
+    return digest("ingest", VERSION, source.what_is_read(photos_of(source.photos, store)))
 
 
 def ingested_shards(store: Store, source: Source, photos_per_shard: int) -> list[Shard] | None:

@@ -5,7 +5,8 @@ them in any order; a part that is there already is not written again. Bytes depe
 times, no host names.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import PositiveInt
 
-from storage.digest import digest, sha256_of_file
+from storage.digest import RowsDigest, digest, sha256_of_file
 from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.report import StageReport
@@ -89,10 +90,11 @@ def plan_snapshot(
     reports: Sequence[StageReport],
     weights: Mapping[str, str],
 ) -> SnapshotPlan:
-    """Which crops go into which file: by source, crop shard and crop id, `rows_per_shard` at a time.
+    """Which crops go into which file: by source and hash of the photo, `rows_per_shard` at a time.
 
-    The snapshot's id is a digest of all that is given here. The code's version is not part of it: new code that makes
-    the same of the same is no reason to write hundreds of gigabytes again.
+    That is the order of the crop shards too, however many photos each of them took. The snapshot's id is a digest of
+    what is published and of what decided it, not of how it was made: neither shards, workers and folders nor the
+    code's version are part of it, since the same once more is no reason to write hundreds of gigabytes again.
 
     Args:
         store: where the snapshot is written.
@@ -100,16 +102,16 @@ def plan_snapshot(
         scored_shards: all that the selection was made from.
         selection_shards: what `select` returned.
         config: how the files are cut.
-        config_dump: the full configuration of the run, without what cannot change the result (root, workers).
+        config_dump: what `content()` says of the configuration of the run.
         reports: the books of all stages, selection included.
         weights: weights file of every network that had a say → its SHA-256.
 
     Raises:
         ValueError: no crop is chosen.
     """
-    columns = ["crop_id", "source", "shard", "split", "score"]
+    columns = ["crop_id", "source", "shard", "photo_id", "split", "score"]
     table = pa.concat_tables([shard.read("selection", columns) for shard in selection_shards])
-    chosen = table.filter(table["split"].is_valid()).sort_by([(c, "ascending") for c in ("source", "shard", "crop_id")])
+    chosen = in_order(table.filter(table["split"].is_valid()))
     if not chosen.num_rows:
         raise InputError("no crop was chosen, so there is nothing to publish: relax select.limits or select.top_share")
     statistics = selection_shards[0].read("statistics").to_pylist()
@@ -130,7 +132,9 @@ def plan_snapshot(
     effect = review_effect(selection_shards)
     if effect is not None:
         about["reviews"] = effect.counts()
-    snapshot = Snapshot(store, f"{name}-{digest('snapshot', FORMAT_VERSION, about)}")
+    decided = {key: value for key, value in about.items() if key != "inputs"}  # these are told, and named after shards
+    rows = crops_digest(s.crops for s in scored_shards), chosen_digest(chosen)
+    snapshot = Snapshot(store, f"{name}-{digest('snapshot', FORMAT_VERSION, decided, rows)}")
     shard_of = {(s.crops.source, s.crops.number): s for s in scored_shards}
     parts = [
         Part(
@@ -147,8 +151,37 @@ def plan_snapshot(
     return SnapshotPlan(snapshot, tuple(parts), about)
 
 
+def in_order(table: pa.Table) -> pa.Table:
+    """Chosen crops by source and by the hash of their photo, which is how ingest spreads photos over shards."""
+    photo_hash = pa.array([photo_hash_of(photo_id) for photo_id in table["photo_id"].to_pylist()], pa.uint64())
+    order = [(column, "ascending") for column in ("source", "photo_hash", "photo_id", "crop_id")]
+    return table.append_column("photo_hash", photo_hash).sort_by(order)
+
+
+def photo_hash_of(photo_id: str) -> int:
+    """The lower 64 bits of the id's MD5, as `md5_number_lower` of the ingest's database gives them."""
+    return int.from_bytes(hashlib.md5(photo_id.encode(), usedforsecurity=False).digest()[8:], "little")
+
+
+def crops_digest(shards: Iterable[Shard]) -> str:
+    """Digest of all crops that were chosen from."""
+    total = RowsDigest()
+    for shard in shards:
+        total.add_digest(shard.rows_digest())
+    return total.hexdigest()
+
+
+def chosen_digest(chosen: pa.Table) -> str:
+    """Digest of which crops are published, in which split, with which score."""
+    crops = hashlib.blake2b(digest_size=16)
+    for name in ("crop_id", "split"):
+        crops.update("\0".join(chosen[name].to_pylist()).encode())
+    crops.update(chosen["score"].to_numpy().tobytes())
+    return crops.hexdigest()
+
+
 def pieces_of(rows: pa.Table, shard_of: Mapping[tuple[str, int], ScoredShard]) -> Iterator[Piece]:
-    """Chosen crops by their shards; `rows` has crop_id, source, shard and score, sorted by source and shard."""
+    """Chosen crops by their shards; `rows` has crop_id, source, shard and score, in the order of shards."""
     for key, group in groupby(rows.to_pylist(), key=lambda row: (row["source"], row["shard"])):
         together = list(group)
         yield Piece(shard_of[key], tuple(r["crop_id"] for r in together), tuple(r["score"] for r in together))

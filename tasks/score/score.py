@@ -10,9 +10,9 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
-from model.network.weights import Device, resolve_device, use_threads
+from model.network.weights import Compute, resolve_device, use_threads
 from storage.digest import digest
 from storage.errors import InputError
 from storage.frozen import Frozen
@@ -30,15 +30,11 @@ _COLUMNS = ["image", "crop_id", "photo_id", "box_id", "photo_path"]
 
 
 class ScoreConfig(Frozen):
-    """Which metrics judge the crops, and how they run."""
+    """Which metrics judge the crops."""
 
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("clipiqa", "maniqa-pipal", "musiq", "niqe")
     """pyiqa's no-reference metrics, by default the paper's four. What the paper calls MANIQA is maniqa-pipal; plain
     maniqa is another network, trained on KonIQ."""
-    batch_size: PositiveInt = 16
-    """Crops per pass through a network; metrics that look at many pieces of each crop take fewer."""
-    device: Device = "auto"
-    """Where the metrics run; auto takes a GPU if there is one."""
 
     @field_validator("metrics")
     @classmethod
@@ -61,16 +57,13 @@ def score_key(crops: Shard, metric: str, weights: dict[str, str]) -> str:
     return digest("score", VERSION, crops.digest_of("crops"), metric, weights, version("pyiqa"))
 
 
-def score_shard(
-    crops: Shard, outs: dict[str, Shard], config: ScoreConfig, num_threads: int | None = None
-) -> list[StageReport]:
+def score_shard(crops: Shard, outs: dict[str, Shard], compute: Compute) -> list[StageReport]:
     """Write the scores of one shard of crops; each crop is decoded once for all metrics.
 
     Args:
         crops: a finished crop shard.
         outs: metric → the shard that is to be written, named by `score_key`; only the missing ones.
-        config: how the metrics run.
-        num_threads: CPU threads of this process; None leaves them as they are.
+        compute: how the metrics are run; those that look at many pieces of each crop take fewer crops per pass.
 
     Returns:
         One report per metric.
@@ -78,8 +71,8 @@ def score_shard(
     Raises:
         ValueError: weights were exchanged since the shards were named after them.
     """
-    device = resolve_device(config.device)
-    use_threads(num_threads)
+    device = resolve_device(compute.device)
+    use_threads(compute.num_threads)
     for metric, out in outs.items():
         if out.key != score_key(crops, metric, weights_of(metric, device)):
             raise InputError(f"weights of metric {metric} were exchanged while this run was at work: run it again")
@@ -90,7 +83,7 @@ def score_shard(
             rows = batch.to_pylist()
             pictures = [_decoded(row, crops) for row in rows]
             for metric, out in outs.items():
-                values = measure(metric, pictures, device, config.batch_size)
+                values = measure(metric, pictures, device, compute.batch_size)
                 _write(rows, values, metric, out, writers[metric], tallies[metric])
         return [writers[metric].commit(tally.report()) for metric, tally in tallies.items()]
 

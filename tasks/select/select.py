@@ -57,7 +57,9 @@ def selected_shards(
     directions = dict(lower_is_better)
     # Without reviews the key is what it was before there were any.
     said = [dict(reviews)] if reviews else []
-    key = digest("select", VERSION, config, list(config.limits), directions, sorted(inputs, key=lambda i: i[:3]), *said)
+    key = digest(
+        "select", VERSION, config.content(), list(config.limits), directions, sorted(inputs, key=lambda i: i[:3]), *said
+    )
     return [Shard(store, "select", source, 0, key) for source in sorted({s.crops.source for s in scored_shards})]
 
 

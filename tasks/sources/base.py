@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import DirectoryPath, StringConstraints
 
 from storage.digest import sha256_of_file
-from storage.frozen import Frozen
+from storage.frozen import HOW, Frozen
 from tasks.photos.photos import Photos
 from tasks.sources.records import Records
 
@@ -24,7 +24,7 @@ class Source(Frozen, ABC):
 
     name: SourceName
     """Name in every table, file name and funnel; lower case."""
-    photos: DirectoryPath
+    photos: Annotated[DirectoryPath, HOW]
     """Folder that holds the photos; nothing outside of it is ever read."""
     exif_orientation: Literal["auto", "ignore", "apply", "apply_to_boxes"] = "auto"
     """How photos that are stored turned become upright, and whether their boxes turn with them. 'apply': the boxes
@@ -48,10 +48,9 @@ class Source(Frozen, ABC):
             ValueError: the annotations as a whole are not of this format.
         """
 
-    def content(self, photos: Photos) -> Any:  # noqa: ANN401 - any JSON-like value
+    def what_is_read(self, photos: Photos) -> Any:  # noqa: ANN401 - any JSON-like value
         """What decides the result of `read`, wherever it lies: options, names and digests of the annotation files."""
-        options = {name: value for name, value in self if not isinstance(value, Path)}
-        return options, [(path.name, _sha256_of(path)) for path in self.annotation_files()]
+        return self.content(), [(path.name, _sha256_of(path)) for path in self.annotation_files()]
 
 
 def _sha256_of(path: Path) -> str:

@@ -6,13 +6,14 @@ Format: https://cocodataset.org/#format-data. Boxes are `[x, y, width, height]` 
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import FilePath
 
 from storage.errors import InputError
+from storage.frozen import HOW
 from storage.reasons import Reason
 from storage.schema import BOXES
 from tasks.photos.photos import Photos
@@ -43,7 +44,7 @@ Licences = dict[Any, tuple[str | None, str | None]]
 class CocoShapedSource(Source):
     """A JSON object with the arrays images, annotations, categories and, optionally, licenses, in any order."""
 
-    annotations: FilePath
+    annotations: Annotated[FilePath, HOW]
     """The JSON file."""
 
     def annotation_files(self) -> list[Path]:

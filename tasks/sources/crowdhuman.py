@@ -7,10 +7,11 @@ outside of the photo, since it is guessed where the body is hidden. The keys in 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import FilePath
 
+from storage.frozen import HOW
 from storage.reasons import Reason
 from tasks.photos.photos import Photos
 from tasks.sources.base import Source
@@ -24,7 +25,7 @@ class CrowdHumanSource(Source):
 
     homepage: ClassVar[str] = "https://www.crowdhuman.org"
     format: Literal["crowdhuman"] = "crowdhuman"
-    annotations: FilePath
+    annotations: Annotated[FilePath, HOW]
     """The ODGT file."""
     box: Literal["full", "visible", "head"] = "full"
     """Which box a person is cropped by; the full one may reach outside of the photo, and the crop clips it."""

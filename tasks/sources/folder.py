@@ -31,7 +31,7 @@ class FolderSource(Source):
         """None: there are no annotations."""
         return []
 
-    def content(self, photos: Photos) -> Any:  # noqa: ANN401
+    def what_is_read(self, photos: Photos) -> Any:  # noqa: ANN401
         """As in Source, with the names and sizes of all photos."""
         listing = "0"
         for entry in photos.files():
@@ -39,7 +39,7 @@ class FolderSource(Source):
             if record is not None:
                 size = entry.size_bytes if isinstance(entry, Listed) and isinstance(record, Photo) else None
                 listing = digest(listing, repr(record), size)
-        return super().content(photos), listing
+        return super().what_is_read(photos), listing
 
     def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source; sorted folder by folder."""

@@ -23,9 +23,9 @@ class Objects365Source(CocoShapedSource):
     homepage: ClassVar[str] = "https://www.objects365.org"
     format: Literal["objects365"] = "objects365"
 
-    def content(self, photos: Photos) -> Any:  # noqa: ANN401
+    def what_is_read(self, photos: Photos) -> Any:  # noqa: ANN401
         """As in Source; which patches there are decides where a photo is looked for."""
-        return super().content(photos), self._patches
+        return super().what_is_read(photos), self._patches
 
     def path_of(self, file_name: str) -> str:
         """Where a photo lies: as published if that folder is there, else with fewer folders in front."""

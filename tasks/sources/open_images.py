@@ -12,7 +12,7 @@ import csv
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import duckdb
 import numpy as np
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from pydantic import FilePath
 
 from storage.errors import InputError
+from storage.frozen import HOW
 from storage.reasons import Reason
 from storage.schema import BOXES
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, read_header
@@ -61,11 +62,11 @@ class OpenImagesSource(Source):
 
     homepage: ClassVar[str] = "https://storage.googleapis.com/openimages/web/index.html"
     format: Literal["open_images"] = "open_images"
-    boxes: FilePath
+    boxes: Annotated[FilePath, HOW]
     """CSV file of the boxes."""
-    classes: FilePath
+    classes: Annotated[FilePath, HOW]
     """CSV file of MIDs and class names, with or without a header, such as `class-descriptions-boxable.csv`."""
-    image_ids: FilePath | None = None
+    image_ids: Annotated[FilePath | None, HOW] = None
     """CSV file of the photos with their licence, author, addresses and rotation; photos that only this one names have
     no box."""
     labels: Labels = PERSON_CLASSES

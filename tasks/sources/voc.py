@@ -7,11 +7,12 @@ pixels from 1 and include the last one; those of 2011 and 2012 are partly fracti
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 from xml.parsers import expat
 
 from pydantic import DirectoryPath, FilePath
 
+from storage.frozen import HOW
 from storage.reasons import Reason
 from tasks.photos.photos import Photos
 from tasks.sources.base import Source
@@ -23,9 +24,9 @@ class VocSource(Source):
 
     homepage: ClassVar[str] = "http://host.robots.ox.ac.uk/pascal/VOC"
     format: Literal["voc"] = "voc"
-    annotations: DirectoryPath
+    annotations: Annotated[DirectoryPath, HOW]
     """Folder with one XML file per photo."""
-    image_set: FilePath | None = None
+    image_set: Annotated[FilePath | None, HOW] = None
     """Text file with one photo per line, as name without suffix; all XML files where it is not given."""
 
     def annotation_files(self) -> list[Path]:

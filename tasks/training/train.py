@@ -82,7 +82,7 @@ def plan_training(job: TrainJob, snapshot: Snapshot) -> TrainingPlan:
     Raises:
         ConfigError: the training's configuration cannot be used.
     """
-    decides = {**_load(job, snapshot, "unset").deciding(), "warm_start": job.warm_start}
+    decides = {**_load(job, snapshot, "unset").content(), "warm_start": job.warm_start}
     return TrainingPlan(job, snapshot, version_id(decides, snapshot.manifest()["digest"]))
 
 

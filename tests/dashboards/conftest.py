@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from flows.config import CurateConfig
-from flows.execution.processes import run_jobs
 from flows.pipeline import curate_with
+from tests.counting_runner import CountingRunner
 from tests.waiting import PATIENCE_S
 
 
@@ -30,17 +30,14 @@ def curated(root, photos):
     config = CurateConfig(
         name="mini",
         root=str(root),
-        workers=1,
+        run={"workers": 1},
         sources=[coco],
         crop={"min_side_px": 200, "max_upscale": 2.6},
         score={"metrics": ["piqe"]},
         select={"top_share": 0.6, "limits": {"piqe": 65}, "val_size": 2},
     )
 
-    def run(stage, steps):
-        return run_jobs([step.job for step in steps if not step.done], 1, lambda num: None)
-
-    return curate_with(run, config).snapshot
+    return curate_with(CountingRunner(config), config).snapshot
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pymongo
 import pytest
 
 from storage.reviews import Review, add_reviews, latest_reviews, review_history, standing_verdicts
-from storage.run_record import read_books
+from storage.run_record import read_run_record
 from storage.shard import Shard
 from storage.store import Store
 from tests.dashboards.conftest import persona
@@ -29,7 +29,7 @@ def samples(environment, name):
 
 def table(root, stage, name):
     store = Store(str(root))
-    shards = [Shard.named(store, shard) for shard in read_books(store, "mini").shards[stage]]
+    shards = [Shard.named(store, shard) for shard in read_run_record(store, "mini").shards[stage]]
     return [row for shard in shards for row in shard.read(name).to_pylist()]
 
 

@@ -15,11 +15,11 @@ from dashboards.report.charts import distribution_chart, reasons_chart
 from dashboards.report.data import CropNumbers, read_run
 from dashboards.report.report import Published, report
 from flows.dashboard_data.report import report_of, report_of_run
-from flows.execution.run_record import Books
+from flows.execution.run_record import RunRecorder
 from storage.config_file import ConfigError
 from storage.reasons import Reason
 from storage.report import ItemCounts, StageReport
-from storage.run_record import read_books
+from storage.run_record import read_run_record
 from storage.schema import CROPS, REJECTS, SCORES
 from storage.shard import Shard, ShardWriter
 from storage.store import Store
@@ -41,27 +41,27 @@ CONFIGURATION = {
 }
 
 
-def enter(books, scored, selection=()):
+def enter(record, scored, selection=()):
     by_source = {}
     for shard in scored:
         by_source.setdefault(shard.crops.source, []).append(shard)
-    books.enter({name: [s.crops for s in shards] for name, shards in by_source.items()})
+    record.enter({name: [s.crops for s in shards] for name, shards in by_source.items()})
     for metric in LOWER_IS_BETTER:
-        books.enter({name: [s.scores[metric] for s in shards] for name, shards in by_source.items()})
+        record.enter({name: [s.scores[metric] for s in shards] for name, shards in by_source.items()})
     if selection:
-        books.enter({shard.source: [shard] for shard in selection})
+        record.enter({shard.source: [shard] for shard in selection})
 
 
 def curated(root, scored):
-    """Books, selection and snapshot of scored shards, as `curate` leaves them."""
+    """RunRecorder, selection and snapshot of scored shards, as `curate` leaves them."""
     store = Store(str(root))
-    books = Books(store, "fake", CONFIGURATION)
+    record = RunRecorder(store, "fake", CONFIGURATION)
     selection = select(store, scored, LOWER_IS_BETTER, LIMITS)
-    enter(books, scored, selection)
-    facts = {"config_dump": CONFIGURATION, "reports": books.reports, "weights": {}}
+    enter(record, scored, selection)
+    facts = {"config_dump": CONFIGURATION, "reports": record.reports, "weights": {}}
     plan = plan_snapshot(store, "fake", scored, selection, config=PublishConfig(), **facts)
     snapshot = publish(plan, "test")
-    books.close(snapshot)
+    record.close(snapshot)
     return snapshot
 
 
@@ -89,13 +89,13 @@ def test_numbers_on_the_page_are_those_of_the_selection(root):
     html = report_of(str(root))
     rows = [
         row
-        for name in read_books(store, "fake").shards["select"]
+        for name in read_run_record(store, "fake").shards["select"]
         for row in Shard.named(store, name).read("selection").to_pylist()
     ]
     kept = [row for row in rows if row["verdict"] == "kept"]
     assert f"fake: {len(kept)} of " in html
     lost = [row["reason"] for row in rows if row["reason"]]
-    drawn = {row[0]: row[3] for row in reasons_chart(read_books(store, "fake").reports).table.rows}
+    drawn = {row[0]: row[3] for row in reasons_chart(read_run_record(store, "fake").reports).table.rows}
     assert drawn == {reason.replace("_", " "): lost.count(reason) for reason in lost}
     assert all(Reason(reason).sentence in html for reason in lost)
     assert lost.count("near_duplicate") == 1
@@ -105,7 +105,7 @@ def test_numbers_on_the_page_are_those_of_the_selection(root):
 
 def test_bars_hold_every_crop_once(root):
     store = Store(str(root))
-    data = read_run(store, read_books(store, "fake"), lambda *_: None)
+    data = read_run(store, read_run_record(store, "fake"), lambda *_: None)
     for name in (*data.metrics, "score", "laplacian_variance"):
         chart = distribution_chart(name, data.crops, None, {})
         everything, chosen = chart.figure.data
@@ -154,17 +154,17 @@ def test_a_snapshot_alone_tells_what_it_holds(root, tmp_path_factory):
 
 def test_a_run_that_has_not_finished_has_a_report_at_every_stage(tmp_path):
     store = Store(str(tmp_path))
-    books = Books(store, "fake", CONFIGURATION)
-    assert "begun" in _report_after(store, books, {})
+    record = RunRecorder(store, "fake", CONFIGURATION)
+    assert "begun" in _report_after(store, record, {})
     scored = two_sources(store, 12)
-    assert "12 crops so far" not in _report_after(store, books, {"coco": [scored[0].crops]})
-    html = _report_after(store, books, {"coco": [s.scores["niqe"] for s in scored[:1]]})
+    assert "12 crops so far" not in _report_after(store, record, {"coco": [scored[0].crops]})
+    html = _report_after(store, record, {"coco": [s.scores["niqe"] for s in scored[:1]]})
     assert "The run has not finished" in html
     assert "What other limits would give" not in html
 
 
-def _report_after(store, books, shards):
-    books.enter(shards)
+def _report_after(store, record, shards):
+    record.enter(shards)
     return report_of_run(store, "fake")
 
 
@@ -173,10 +173,10 @@ def test_what_the_data_says_cannot_break_the_page(tmp_path):
     counts = ItemCounts(num_in=3, num_kept=2, rejected={Reason.NO_PERSON: 1})
     reports = (StageReport(stage="ingest", source=evil, counts={"photo": counts}),)
     store = Store(str(tmp_path))
-    books = Books(store, "fake", {})
-    books.reports = list(reports)
-    books.enter({})
-    data = read_run(store, read_books(store, "fake"), lambda *_: None)
+    record = RunRecorder(store, "fake", {})
+    record.reports = list(reports)
+    record.enter({})
+    data = read_run(store, read_run_record(store, "fake"), lambda *_: None)
     html = report(data, Published({}, 3.4, evil))
     assert "alert(1)</script>" not in html
     assert len(figures(html)) == 2
@@ -231,11 +231,11 @@ from dashboards.report.report import report
 from dashboards.report.data import CropNumbers
 import dashboards.report.data as data
 from flows.dashboard_data.report import PUBLISHED
-from storage.run_record import read_books
+from storage.run_record import read_run_record
 from storage.store import Store
 store = Store(sys.argv[1])
 data.crop_tiles = data.duplicate_pairs = lambda *_: []  # these crops have no pictures
-html = report(data.read_run(store, read_books(store, "fake"), lambda *_: None), PUBLISHED)
+html = report(data.read_run(store, read_run_record(store, "fake"), lambda *_: None), PUBLISHED)
 print(len(html.encode()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -244,9 +244,9 @@ def measured(root, num):
     """Bytes of the report of `num` crops, and the peak memory of the process that made it, in MB."""
     store = Store(str(root))
     scored = large(store, num)
-    books = Books(store, "fake", CONFIGURATION)
+    record = RunRecorder(store, "fake", CONFIGURATION)
     limits = SelectConfig(top_share=0.33, limits={"niqe": 1.0}, near_duplicate_photo_bits=0, near_duplicate_crop_bits=0)
-    enter(books, scored, select(store, scored, LOWER_IS_BETTER, limits))
+    enter(record, scored, select(store, scored, LOWER_IS_BETTER, limits))
     done = subprocess.run([sys.executable, "-c", MEASURE, root], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     size, peak_kb = map(int, done.stdout.split())

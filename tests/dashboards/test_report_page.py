@@ -35,16 +35,18 @@ CONTRAST = """() => {
 }"""
 
 
-def run_here(stage, steps):
-    """The jobs of a stage in this process, one after the other."""
-    return [step.job.function(*step.job.arguments) for step in steps if not step.done]
+class InThisProcess:
+    """Runs the jobs of a stage one after the other."""
+
+    def run(self, stage, jobs):
+        return [job.function(*job.arguments) for job in jobs]
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
     """The report on the demo's real photos."""
     root = tmp_path_factory.mktemp("demo")
-    curate_with(run_here, demo_config(root))
+    curate_with(InThisProcess(), demo_config(root))
     file = root / "report.html"
     file.write_text(report_of(str(root)), encoding="utf-8")
     return file

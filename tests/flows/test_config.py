@@ -29,9 +29,9 @@ def test_assignments_reach_every_depth(config_file):
     config = load_config(
         CurateConfig,
         config_file,
-        ["select.top_share=0.5", "sources.0.name=other", "crop.allowed_flags=[occluded]", "workers=3"],
+        ["select.top_share=0.5", "sources.0.name=other", "crop.allowed_flags=[occluded]", "run.workers=3"],
     )
-    assert (config.select.top_share, config.sources[0].name, config.workers) == (0.5, "other", 3)
+    assert (config.select.top_share, config.sources[0].name, config.run.workers) == (0.5, "other", 3)
     assert config.crop.allowed_flags == ("occluded",)
 
 

@@ -24,16 +24,14 @@ from pathlib import Path
 from flows.config import CurateConfig
 from flows.pipeline import curate_with
 from flows.execution.root_lock import root_lock
-from flows.execution.processes import run_jobs
+from tests.counting_runner import CountingRunner
 from storage.config_file import load_config
 from storage.store import Store
 
 def main():
     config = load_config(CurateConfig, Path(sys.argv[1]), [f"root={sys.argv[2]}"])
-    def run(stage, steps):
-        return run_jobs([step.job for step in steps if not step.done], config.workers, lambda num: None)
     with root_lock(Store(config.root)):
-        curate_with(run, config)
+        curate_with(CountingRunner(config), config)
 
 if __name__ == "__main__":
     main()
@@ -55,8 +53,7 @@ def config_file(tmp_path_factory, shared_data):
     config = {
         "name": "killed",
         "root": "unset",
-        "workers": 2,
-        "photos_per_shard": 8,
+        "run": {"workers": 2, "photos_per_shard": 8},
         "sources": sources,
         "crop": {"min_side_px": 200, "max_upscale": 3.0, "min_laplacian_variance": 50},
         "score": {"metrics": ["piqe"]},

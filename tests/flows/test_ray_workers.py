@@ -16,11 +16,11 @@ PROJECT = Path(__file__).parent.parent.parent
 RUN = """
 import sys
 import ray
+from flows.execution.ray_cluster import ClusterConfig
 from pathlib import Path
 from flows.cli.demo import demo_config
 from flows.pipeline import curate_with
-from flows.execution.ray_cluster import ClusterConfig, run_jobs_on_ray
-from flows.execution.processes import run_jobs
+from tests.counting_runner import CountingRunner
 
 if __name__ == "__main__":
     config = demo_config(Path("root"))
@@ -28,13 +28,9 @@ if __name__ == "__main__":
     if use_ray:
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 
-    def run(stage, steps):
-        jobs = [step.job for step in steps if not step.done]
-        if use_ray:
-            return run_jobs_on_ray(jobs, ClusterConfig(address="auto"), lambda num: None)
-        return run_jobs(jobs, 2, lambda num: None)
-
-    curate_with(run, config)
+        run = config.run.model_copy(update={"cluster": ClusterConfig(address="auto")})
+        config = config.model_copy(update={"run": run})
+    curate_with(CountingRunner(config), config)
 """
 
 

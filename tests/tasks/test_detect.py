@@ -25,7 +25,7 @@ MIN_RECALL = 0.75
 
 @pytest.fixture
 def config(detector_weights):
-    return DetectConfig(weights=detector_weights, class_ids=(0, 1), device="cpu")
+    return DetectConfig(weights=detector_weights, class_ids=(0, 1))
 
 
 def ingested(folder, source, paths):
@@ -105,11 +105,11 @@ def test_boxes_do_not_depend_on_the_neighbours(shared_data, config):
 
 
 def test_a_flexible_network_sees_every_photo_in_the_same_square(detector_weights, tmp_path):
-    open_detector(DetectConfig(weights=detector_weights, class_ids=(0, 1), device="cpu"))  # prepares ultralytics
+    open_detector(DetectConfig(weights=detector_weights, class_ids=(0, 1)))  # prepares ultralytics
     from ultralytics import YOLO
 
     YOLO("yolo11n.yaml").save(tmp_path / "untrained.pt")
-    config = DetectConfig(weights=str(tmp_path / "untrained.pt"), image_size_px=320, device="cpu")
+    config = DetectConfig(weights=str(tmp_path / "untrained.pt"), image_size_px=320)
     detector = open_detector(config)
     seen = []
     backend = detector.network.predictor.model
@@ -173,7 +173,7 @@ def test_key_names_what_decides_the_boxes_and_nothing_else(shared_data, tmp_path
     def key(weights="1", **changes):
         return detect_key(photos, source, DetectConfig(**changes), PhotoConfig(), {"w.pt": weights})
 
-    assert key() == key(batch_size=1) == key(device="cpu") == key(weights="1")
+    assert key() == key(weights="1")
     assert len({key(), key(confidence=0.3), key(iou=0.5), key(class_ids=(0, 1)), key(weights="2")}) == 5
 
 
@@ -198,7 +198,7 @@ def test_weights_that_hold_code_are_refused_and_the_code_does_not_run(tmp_path, 
     (tmp_path / "broken.onnx").write_bytes(b"not a network")
     for name in ("evil.pt", "broken.onnx"):
         with pytest.raises(WeightsUnavailableError, match=name):
-            check_weights(DetectConfig(weights=str(tmp_path / name), device="cpu"))
+            check_weights(DetectConfig(weights=str(tmp_path / name)))
     assert not proof.exists()
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from model.network.weights import WeightsUnavailableError
+from model.network.weights import Compute, WeightsUnavailableError
 from storage.report import Tally
 from storage.schema import CROPS
 from storage.shard import Shard, ShardWriter
@@ -54,7 +54,7 @@ def scored(folder, pictures, metrics=CLASSICAL):
         metric: Shard(crops.store, f"score/{metric}", "test", 0, score_key(crops, metric, check_metric(metric)))
         for metric in metrics
     }
-    reports = score_shard(crops, outs, ScoreConfig(metrics=metrics, device="cpu"), num_threads=1)
+    reports = score_shard(crops, outs, Compute("cpu", num_threads=1))
     assert reports == [out.report() for out in outs.values()]
     return outs
 

@@ -644,9 +644,9 @@ def test_folder_lists_photos_and_no_link_leads_out_or_round(tmp_path):
         ("photo", Reason.PATH_OUTSIDE_ROOT),
         ("record", Reason.PATH_OUTSIDE_ROOT),
     ]
-    before = source.content(LocalFolder(source.photos))
+    before = source.what_is_read(LocalFolder(source.photos))
     (root / "a.jpg").write_bytes(b"x")
-    assert source.content(LocalFolder(source.photos)) != before
+    assert source.what_is_read(LocalFolder(source.photos)) != before
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ HOW = {
 }  # fmt: skip
 WHAT = {
     "name",
-    "sources.*.name", "sources.*.format", "sources.*.exif_orientation", "sources.*.box",
+    "sources.*.name", "sources.*.format", "sources.*.exif_orientation", "sources.*.box", "sources.*.labels",
     "photo.*", "crop.*", "select.*", "publish.*", "score.metrics",
     "detect.class_ids", "detect.confidence", "detect.iou", "detect.image_size_px",
     "training.*", "evaluate.metrics", "evaluate.num_resamples", "evaluate.seed",

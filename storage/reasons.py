@@ -39,8 +39,10 @@ class Reason(StrEnum):
     EMPTY_FILE = "empty_file"
     NOT_AN_IMAGE = "not_an_image"
     TRUNCATED_IMAGE = "truncated_image"
+    DAMAGED_IMAGE = "damaged_image"
     TOO_MANY_PIXELS = "too_many_pixels"
     PIXEL_FORMAT = "pixel_format"
+    COLOUR_SPACE = "colour_space"
     SIZE_MISMATCH = "size_mismatch"
     UNKNOWN_ORIENTATION = "unknown_orientation"
     # crop: photos
@@ -90,6 +92,7 @@ _FAILED = frozenset(
         Reason.EMPTY_FILE,
         Reason.NOT_AN_IMAGE,
         Reason.TRUNCATED_IMAGE,
+        Reason.DAMAGED_IMAGE,
         Reason.SCORE_NOT_FINITE,
         Reason.NOT_SCORED,
         Reason.OUTPUT_TAKEN,
@@ -117,10 +120,12 @@ _SENTENCES = {
     Reason.MISSING_FILE: "the photo is not there",
     Reason.UNREADABLE_FILE: "the operating system refuses to read the photo",
     Reason.EMPTY_FILE: "the photo's file is empty",
-    Reason.NOT_AN_IMAGE: "the file is not a JPEG, PNG or WebP image",
-    Reason.TRUNCATED_IMAGE: "the image data is incomplete or damaged",
+    Reason.NOT_AN_IMAGE: "the file is no picture of a format that is read",
+    Reason.TRUNCATED_IMAGE: "the image data ends too early",
+    Reason.DAMAGED_IMAGE: "the image data is damaged: pixels were lost or changed",
     Reason.TOO_MANY_PIXELS: "the header announces more pixels than allowed",
     Reason.PIXEL_FORMAT: "the pixel format is not among the allowed ones",
+    Reason.COLOUR_SPACE: "what the colours mean cannot be told, so they cannot become sRGB",
     Reason.SIZE_MISMATCH: "the photo has another size than its annotation says",
     Reason.UNKNOWN_ORIENTATION: "the photo is stored turned, and nothing says whether its boxes are turned with it",
     Reason.BLURRED_PHOTO: "the Laplacian variance of the whole photo is too low",

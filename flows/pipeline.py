@@ -151,6 +151,7 @@ class Stages:
 
     def _ingest(self) -> ShardsOf:
         num_photos = self.config.run.photos_per_shard
+        photos_of.cache_clear()  # what lies there now
 
         def ready() -> dict[str, list[Shard] | None]:
             return {s.name: ingested_shards(self.store, s, num_photos) for s in self.config.sources}

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     NO_PERSON_DETECTED = "no_person_detected"
     # reading a photo
     MISSING_FILE = "missing_file"
+    AMBIGUOUS_FILE = "ambiguous_file"
     UNREADABLE_FILE = "unreadable_file"
     EMPTY_FILE = "empty_file"
     NOT_AN_IMAGE = "not_an_image"
@@ -88,6 +89,7 @@ _FAILED = frozenset(
     {
         Reason.ANNOTATIONS_CUT,
         Reason.MISSING_FILE,
+        Reason.AMBIGUOUS_FILE,
         Reason.UNREADABLE_FILE,
         Reason.EMPTY_FILE,
         Reason.NOT_AN_IMAGE,
@@ -118,6 +120,7 @@ _SENTENCES = {
     Reason.DUPLICATE_BOX: "another box of the photo has the same coordinates",
     Reason.NO_PERSON_DETECTED: "the detector finds no person in the photo",
     Reason.MISSING_FILE: "the photo is not there",
+    Reason.AMBIGUOUS_FILE: "several files could be the photo, and nothing decides between them",
     Reason.UNREADABLE_FILE: "the operating system refuses to read the photo",
     Reason.EMPTY_FILE: "the photo's file is empty",
     Reason.NOT_AN_IMAGE: "the file is no picture of a format that is read",

@@ -51,10 +51,6 @@ class CocoShapedSource(Source):
         """The JSON file."""
         return [self.annotations]
 
-    def path_of(self, file_name: str) -> str:
-        """Where a photo lies below the photo folder."""
-        return file_name
-
     def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source."""
         categories, licences = (find_records(self.annotations, key) for key in ("categories", "licenses"))
@@ -100,7 +96,7 @@ class CocoShapedSource(Source):
             name, url = licences.get(licence_id, (None, None)) if isinstance(licence_id, int | str) else (None, None)
             return Photo(
                 photo_id=identity(field(item, "id")),
-                path=self.path_of(identity(field(item, "file_name"))),
+                path=identity(field(item, "file_name")),
                 width_px=side_px(item.get("width")),
                 height_px=side_px(item.get("height")),
                 licence=name,

@@ -11,6 +11,7 @@ import pyarrow as pa
 from storage.reasons import Reason
 from storage.report import Item
 from storage.schema import BOX_XYXY_PX, BOXES, PHOTOS
+from tasks.photos.names import parts_of
 from tasks.photos.photos import Signature
 
 BBox = tuple[float, float, float, float]
@@ -155,16 +156,13 @@ def _short(value: object) -> str:
 
 
 def leads_outside(path: str) -> bool:
-    """Whether a path leaves its folder by its letters alone: absolute, with `..` or a NUL, or empty.
+    """Whether a path leaves its folder by its letters alone: with `..` or a NUL, or empty.
 
-    Backslashes count as separators, so that what is refused does not depend on the operating system. Symbolic links
-    are not looked at here; `tasks.images.photo` resolves them whenever it opens a photo.
+    Backslashes count as separators, so that what is refused does not depend on the operating system. A path from
+    another machine is none of these: only its end is looked for, in the photo folder. Symbolic links are not looked at
+    here; `tasks.photos.local_folder` resolves them whenever it opens a photo.
     """
-    if "\0" in path:
-        return True
-    parts = path.replace("\\", "/").split("/")
-    has_drive = len(parts) > 1 and len(parts[0]) == 2 and parts[0][1] == ":"
-    return not parts[0] or has_drive or ".." in parts
+    return parts_of(path) is None
 
 
 def photos_batch(photos: Sequence[Photo]) -> pa.RecordBatch:

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from storage.reasons import Reason
+from storage.store import Store
 from tasks.images.perceptual_hash import perceptual_hash
 from tasks.images.photo import PhotoConfig, Unusable, laplacian_variance, load_photo, open_photo
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, PixelFormat, read_header
 from tasks.images.rgb_profile import ADOBE_RGB, SRGB_CHROMATICITIES, named_colours, rgb_profile
-from tasks.photos.local_folder import LocalFolder
+from tasks.photos.places import photos_of
 
 CONFIG = PhotoConfig()
 EVERYTHING = PhotoConfig(pixel_formats=get_args(PixelFormat))
@@ -111,11 +112,15 @@ BAD = {
 }
 
 
+def lying_in(folder):
+    return photos_of((str(folder),), Store(str(folder)))
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_file_gives_its_reason(tmp_path, name, capfd):
     data, reason = BAD[name]
     (tmp_path / "photo.jpg").write_bytes(data)
-    found = load_photo(LocalFolder(tmp_path).read("photo.jpg"), CONFIG, apply_exif=False)
+    found = load_photo(lying_in(tmp_path).read("photo.jpg"), CONFIG, apply_exif=False)
     assert isinstance(found, Unusable)
     assert found.reason is reason
     if name != "png that says it is larger":  # with the right checksum, which only malice has; libpng speaks of it
@@ -147,7 +152,7 @@ GOOD = {
 @pytest.mark.parametrize("name", GOOD)
 def test_good_file_gives_the_pixels_that_pillow_sees(tmp_path, name):
     (tmp_path / "ein Föto .jpg").write_bytes(GOOD[name])
-    pixels = load_photo(LocalFolder(tmp_path).read("ein Föto .jpg"), EVERYTHING, apply_exif=False)
+    pixels = load_photo(lying_in(tmp_path).read("ein Föto .jpg"), EVERYTHING, apply_exif=False)
     expected = np.asarray(Image.open(io.BytesIO(GOOD[name])).convert("RGB"))
     assert pixels.dtype == np.uint8
     assert np.abs(pixels[..., ::-1].astype(int) - expected).mean() < 1.5  # JPEG decoders differ by a grey level
@@ -346,16 +351,16 @@ def test_nothing_outside_of_the_root_is_read(tmp_path):
     (root / "alias.jpg").symlink_to(root / "inside.jpg")
     (tmp_path / "photos-of-others").mkdir()
     (tmp_path / "photos-of-others" / "a.jpg").write_bytes(JPEG)
-    for path in ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "../photos-of-others/a.jpg", "a\0.jpg", ""):
-        found = load_photo(LocalFolder(root).read(path), CONFIG, apply_exif=False)
+    for path in ("../secret.jpg", "link.jpg", "../photos-of-others/a.jpg", "a\0.jpg", ""):
+        found = load_photo(lying_in(root).read(path), CONFIG, apply_exif=False)
         assert found.reason in (Reason.PATH_OUTSIDE_ROOT,), path
-    assert isinstance(load_photo(LocalFolder(root).read("alias.jpg"), CONFIG, apply_exif=False), np.ndarray)
+    assert isinstance(load_photo(lying_in(root).read("alias.jpg"), CONFIG, apply_exif=False), np.ndarray)
 
 
 def test_missing_folder_and_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    photos = LocalFolder(tmp_path)
+    photos = lying_in(tmp_path)
     reasons = {p: photos.read(p).reason for p in ("none.jpg", "pipe.jpg", "folder.jpg", "x" * 300)}
     assert reasons.pop("none.jpg") is Reason.MISSING_FILE
     assert set(reasons.values()) == {Reason.UNREADABLE_FILE}

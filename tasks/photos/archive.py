@@ -5,13 +5,14 @@ a place at which inflating can begin anew (0.1 % of its size, by rapidgzip). A p
 such a stretch, which is less than one pass through everything costs where five of six listed photos are never opened.
 """
 
+import atexit
 import io
 import tarfile
 import threading
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,18 +151,26 @@ def _inflated(file: ByteFile) -> Any:  # noqa: ANN401 - a library without types
     return rapidgzip.RapidgzipFile(source, parallelization=1)
 
 
+MAX_OPEN = 16
 _inflating = threading.Lock()
+_open: OrderedDict[tuple[ByteFile, Path], Any] = OrderedDict()
 
 
 def _from_gzip(file: ByteFile, stops: Path, offset: int, length: int) -> bytes:
     with _inflating:  # an open archive has one position
-        opened = _reopened(file, stops)
+        opened = _open.pop((file, stops), None)
+        if opened is None:
+            opened = _inflated(file)
+            opened.import_index(str(stops))
+        _open[file, stops] = opened
+        if len(_open) > MAX_OPEN:
+            _open.popitem(last=False)[1].close()
         opened.seek(offset)
         return bytes(opened.read(length))
 
 
-@lru_cache(maxsize=16)
-def _reopened(file: ByteFile, stops: Path) -> Any:  # noqa: ANN401
-    opened = _inflated(file)
-    opened.import_index(str(stops))
-    return opened
+@atexit.register
+def _close_all() -> None:
+    """The library's threads must end before Python does."""
+    while _open:
+        _open.popitem()[1].close()

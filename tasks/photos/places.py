@@ -80,13 +80,13 @@ def _local(place: str) -> list[Place | ByteFile]:
     if not path.exists() and glob.has_magic(place):
         matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - the pattern may be absolute
         if not matches:
-            raise InputError(f"nothing matches {place}")
+            raise InputError(f"nothing matches {place}: correct the pattern")
         return [found for match in matches if not is_litter(match) for found in _local(match)]
     if path.is_dir():
         archives = _archives_in(path)
         return [*archives] if archives else [LocalFolder(path)]
     if not path.exists():
-        raise InputError(f"{place} is not there")
+        raise InputError(f"{place} is not there: correct the path")
     if not place.lower().endswith(ARCHIVE_SUFFIXES):
         raise InputError(f"{place} is neither a folder nor one of {', '.join(ARCHIVE_SUFFIXES)}: unpack it first")
     return [LocalFile(path)]

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from storage.digest import sha256_of_file
 from storage.errors import InputError
+from storage.parquet import TableWriter
 from storage.schema import IMAGE
-from storage.shard import TableWriter
 from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, published_at, sha256_of_stored_file
 
 FOLDER = "benchmarks"
@@ -52,7 +52,7 @@ def write_part(
         try:
             for batch in batches:
                 writer.extend(batch)
-            num_bytes = writer.close()["bytes"]
+            num_bytes = writer.close().bytes
         except BaseException:
             writer.abandon()
             raise

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from storage.digest import canonical_json
+from storage.errors import DamagedFileError
 from storage.frozen import Frozen
+from storage.sealed import read_record, write_record
 from storage.store import Store
 
 FILE = "weights.json"
@@ -57,12 +58,13 @@ def remembered(store: Store) -> dict[str, tuple[WeightsFile, ...]]:
     if not store.exists(FILE):
         return {}
     try:
-        known = _MEMORY.validate_python(store.read_json(FILE))
-    except (ValidationError, ValueError):
+        known = _MEMORY.validate_python(read_record(store, FILE, "").get("weights"))
+    except (DamagedFileError, ValidationError):
         return {}
     return {user: files for user, files in known.items() if all(file.is_unchanged() for file in files)}
 
 
 def remember(store: Store, found: Mapping[str, Iterable[WeightsFile]]) -> None:
     """Add to the memory what was found out."""
-    store.write_text(FILE, canonical_json(remembered(store) | {user: tuple(files) for user, files in found.items()}))
+    known = remembered(store) | {user: tuple(files) for user, files in found.items()}
+    write_record(store, FILE, {"weights": _MEMORY.dump_python(known, mode="json")})

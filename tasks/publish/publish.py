@@ -18,9 +18,10 @@ from pydantic import PositiveInt
 from storage.digest import RowsDigest, digest, sha256_of_file
 from storage.errors import InputError
 from storage.frozen import Frozen
+from storage.parquet import TableWriter
 from storage.report import StageReport
 from storage.schema import CROPS, with_image_feature
-from storage.shard import Shard, TableWriter
+from storage.shard import Shard
 from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, sha256_of_stored_file
 from storage.store import Store
 from tasks.select.review_effect import review_effect
@@ -220,7 +221,7 @@ def write_part(part: Part, on_progress: OnProgress | None = None) -> FileFacts:
                 writer.extend(batch)
                 if on_progress:
                     on_progress(batch.num_rows)
-            num_bytes = writer.close()["bytes"]
+            num_bytes = writer.close().bytes
         except BaseException:
             writer.abandon()
             raise

@@ -146,7 +146,7 @@ def test_a_photo_that_cannot_be_read_costs_its_own_row(shared_data, tmp_path, co
         "missing.jpg": "missing_file",
         "bomb.png": "too_many_pixels",
     }
-    unread = out.manifest()["unread_files"]
+    unread = out.manifest().unread_files
     assert sorted(unread) == ["cut.jpg", "empty.jpg", "missing.jpg", "text.jpg"]
     assert unread["missing.jpg"] is None
 

@@ -253,7 +253,7 @@ def test_a_missing_photo_fails_with_its_boxes_until_it_is_there(tmp_path):
     for item in ("photo", "box"):
         assert counts[item].num_kept == 1
         assert counts[item].failed == {Reason.MISSING_FILE: 1, Reason.NOT_AN_IMAGE: 1}
-    unread = shards[0].manifest()["unread_files"]
+    unread = shards[0].manifest().unread_files
     assert unread.keys() == {"gone.jpg", "text.jpg"}
     assert unread["gone.jpg"] is None
     assert unread["text.jpg"][0] == 23
@@ -266,8 +266,8 @@ def test_a_missing_photo_fails_with_its_boxes_until_it_is_there(tmp_path):
 def test_a_run_that_was_killed_leaves_nothing_that_counts(tmp_path):
     source = coco(tmp_path / "coco", *dataset(50))
     store = Store(str(tmp_path / "root"))
-    (tmp_path / "root/.scratch/coco").mkdir(parents=True)
-    (tmp_path / "root/.scratch/coco/scratch.duckdb").write_text("half a database")
+    (tmp_path / "root/.persona-scratch/coco").mkdir(parents=True)
+    (tmp_path / "root/.persona-scratch/coco/scratch.duckdb").write_text("half a database")
     progress = []
 
     def stop(num):

@@ -50,7 +50,7 @@ def open_parquet(store: Store, path: str, remedy: str) -> Iterator[pq.ParquetFil
 
     Raises:
         DamagedFileError: it is missing or cannot be read.
-        DiskOrNetworkError: the object store did not answer.
+        DiskOrNetworkError: the disk failed, or the object store did not answer.
     """
     try:
         with store.filesystem.open_input_file(store.full(path)) as file:
@@ -58,9 +58,9 @@ def open_parquet(store: Store, path: str, remedy: str) -> Iterator[pq.ParquetFil
     except FileNotFoundError as error:
         raise DamagedFileError(f"{path} is missing below {store.root}: {remedy}") from error
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, DiskOrNetworkError) or getattr(error, "errno", None):
+        if isinstance(error, DiskOrNetworkError):
             raise
-        if "AWS Error" in str(error):
+        if getattr(error, "errno", None) or "AWS Error" in str(error):
             raise DiskOrNetworkError(f"{path} below {store.root} could not be read: {error}") from error
         raise DamagedFileError(f"{path} below {store.root} is damaged, it cannot be read as Parquet: {remedy}") from (
             error

@@ -21,7 +21,10 @@ _ASIDE = ".persona-"
 """So begins the name of whatever is not finished yet: nobody else's file is called like that."""
 SCRATCH = ".persona-scratch"
 """Folder below a local root for what a stage needs while it works."""
-SWEPT = ("ingest", "detect", "crop", "score", "sample", "select", "snapshots", "books", "contact-sheets", "reports")
+SWEPT = (
+    "ingest", "detect", "crop", "score", "sample", "select", "snapshots", "parts/snapshots", "books",
+    "contact-sheets", "reports",
+)  # fmt: skip
 """Folders below a root that are written to under its lock alone: what lies half-written there is nobody's work."""
 
 _DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

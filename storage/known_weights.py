@@ -7,7 +7,7 @@ is loaded again, and what it gives stands under its own hash.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from storage.errors import DamagedFileError
 from storage.frozen import Frozen
@@ -50,7 +50,8 @@ def hashes_of(files: Iterable[WeightsFile]) -> dict[str, str]:
     return {file.name: file.sha256 for file in files}
 
 
-_MEMORY = TypeAdapter(dict[str, tuple[WeightsFile, ...]])
+class _Memory(Frozen):
+    weights: dict[str, tuple[WeightsFile, ...]]
 
 
 def remembered(store: Store) -> dict[str, tuple[WeightsFile, ...]]:
@@ -58,7 +59,7 @@ def remembered(store: Store) -> dict[str, tuple[WeightsFile, ...]]:
     if not store.exists(FILE):
         return {}
     try:
-        known = _MEMORY.validate_python(read_record(store, FILE, "").get("weights"))
+        known = _Memory.model_validate(read_record(store, FILE, "")).weights
     except (DamagedFileError, ValidationError):
         return {}
     return {user: files for user, files in known.items() if all(file.is_unchanged() for file in files)}
@@ -66,5 +67,5 @@ def remembered(store: Store) -> dict[str, tuple[WeightsFile, ...]]:
 
 def remember(store: Store, found: Mapping[str, Iterable[WeightsFile]]) -> None:
     """Add to the memory what was found out."""
-    known = remembered(store) | {user: tuple(files) for user, files in found.items()}
-    write_record(store, FILE, {"weights": _MEMORY.dump_python(known, mode="json")})
+    memory = _Memory(weights=remembered(store) | {user: tuple(files) for user, files in found.items()})
+    write_record(store, FILE, memory.model_dump(mode="json"))

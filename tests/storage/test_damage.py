@@ -15,7 +15,7 @@ from storage.evaluation import BenchmarkName, Evaluation, load_evaluation
 from storage.known_weights import FILE, WeightsFile, remember, remembered
 from storage.parquet import TableFacts
 from storage.report import StageReport
-from storage.run_record import RunBooks, books_path, read_books, write_books
+from storage.run_record import RunRecord, read_run_record, run_record_path, write_run_record
 from storage.schema import CROPS
 from storage.sealed import write_record
 from storage.shard import DamagedShardError, Shard, ShardWriter, remaking_damaged
@@ -179,18 +179,19 @@ def test_damaged_small_files_are_told_with_their_remedy_or_made_again(tmp_path, 
     store = Store(str(tmp_path))
     (tmp_path / "musiq.pth").write_bytes(b"weights")
     remember(store, {"musiq": [WeightsFile.seen(tmp_path / "musiq.pth", "musiq.pth", "ab" * 32)]})
-    write_books(store, RunBooks(name="people", snapshot=None, reports=(StageReport(stage="s", source="x", counts={}),)))
+    reports = (StageReport(stage="s", source="x", counts={}),)
+    write_run_record(store, RunRecord(name="people", snapshot=None, reports=reports))
     benchmark = BenchmarkName(id="val-0", digest="0", has_hq=True)
     about = {"metrics": {}, "primary": None, "num_images": 1, "num_failed": 0, "weights": {}, "notes": {}}
     found = Evaluation(id="m-0", label="m", kind="lq", benchmark=benchmark, code_version="1", **about)
     write_record(store, f"{found.path}/evaluation.json", found.model_dump(mode="json"))
-    assert remembered(store) and read_books(store, "people") and load_evaluation(store, found.path) == found
+    assert remembered(store) and read_run_record(store, "people") and load_evaluation(store, found.path) == found
 
     for damaged in damages((tmp_path / FILE).read_bytes())[how]:
         (tmp_path / FILE).write_bytes(damaged)
         assert remembered(store) == {}
     for path, read, remedy in (
-        (books_path("people"), lambda: read_books(store, "people"), "run `persona curate` again"),
+        (run_record_path("people"), lambda: read_run_record(store, "people"), "run `persona curate` again"),
         (f"{found.path}/evaluation.json", lambda: load_evaluation(store, found.path), "delete it, and evaluate again"),
     ):
         for damaged in damages((tmp_path / path).read_bytes())[how]:
@@ -203,5 +204,5 @@ def test_small_files_of_older_versions_are_read(tmp_path):
     store = Store(str(tmp_path))
     store.write_text(FILE, '{"niqe":{"niqe.mat":"00"}}')  # without what tells whether the file is still the same
     assert remembered(store) == {}
-    store.write_text(books_path("p"), '{"name":"p","reports":[],"snapshot":null}')
-    assert read_books(store, "p").snapshot is None
+    store.write_text(run_record_path("p"), '{"name":"p","reports":[],"snapshot":null}')
+    assert read_run_record(store, "p").snapshot is None

@@ -4,10 +4,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from storage.errors import DamagedFileError, InputError
+from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.report import StageReport
-from storage.sealed import read_record, write_record
 from storage.store import Store
 
 FOLDER = "books"
@@ -45,19 +44,12 @@ def read_run_record(store: Store, name: str) -> RunRecord:
     """The record of the dataset `name`.
 
     Raises:
-        InputError: there is none.
-        DamagedFileError: it is not as it was written, or of another version.
+        ValueError: there are none, or they are of another version; one sentence.
     """
-    path, remedy = run_record_path(name), "run `persona curate` again, which writes it anew"
+    path = run_record_path(name)
     if not store.exists(path):
         raise InputError(f"{path} is missing below {store.root}: {name} was never curated there")
-    content = read_record(store, path, remedy)
     try:
-        return RunRecord.model_validate(content)
+        return RunRecord.model_validate(store.read_json(path))
     except ValidationError as error:
-        raise DamagedFileError(f"{path} below {store.root} cannot be read by this version: {remedy}") from error
-
-
-def write_run_record(store: Store, record: RunRecord) -> None:
-    """Keep the record of a run in place of the one before."""
-    write_record(store, run_record_path(record.name), record.model_dump(mode="json"))
+        raise InputError(f"{path} cannot be read by this version: run `persona curate` again") from error

@@ -8,7 +8,8 @@ from pathlib import Path
 from storage.errors import ExitCode, PersonaError
 from storage.store import Store
 
-LOCK = ".persona.lock"
+OTHERS = ("training", "models", "benchmarks", "evaluations", "comparisons", "reviews")
+"""Folders below a root whose writers do not hold its lock: what lies there half-written may still be worked on."""
 
 
 class RootInUseError(PersonaError):
@@ -30,7 +31,7 @@ def root_lock(store: Store) -> Iterator[None]:
         yield
         return
     with folder_lock(store.local()):
-        store.sweep()
+        store.sweep(spare=OTHERS)
         yield
 
 
@@ -42,7 +43,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
         RootInUseError: another run holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
+    with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -27,7 +27,7 @@ from tasks.photos.photos import Signature
 from tasks.photos.places import photos_of
 from tasks.sources.base import Source
 
-VERSION = 3
+VERSION = 2
 """Part of every crop shard's key; raised whenever the same input would give another output."""
 
 MIN_PERSON_INSIDE = 0.5

@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 demo: .venv/installed  ## the whole pipeline on photos that come with installed packages
 	$(BIN)/persona demo
 
-install: .venv/torch  ## what a use needs beside the base: `make install EXTRAS=detect,train,browse,cluster`
+install: .venv/torch  ## what a use needs beside the base: `make install EXTRAS=detect,train,heic,browse,cluster`
 	$(INSTALL) -e ".[$(EXTRAS)]"
 
 deploy: .venv/installed  ## register deployments, limits and automations on the server of PREFECT_API_URL
@@ -39,7 +39,7 @@ format: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/torch
-	$(INSTALL) -e ".[detect,train,browse,cluster,dev]"
+	$(INSTALL) -e ".[detect,train,heic,browse,cluster,dev]"
 	touch .venv/installed $@
 
 # The lock names the wheels of the package index; those of PyTorch's own index have the same numbers and are left in place.

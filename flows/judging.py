@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from dashboards.comparison_grid import comparison_grid
 from dashboards.evaluation_table import comparison_table, evaluation_table
 from storage.benchmark import OnProgress, batches_of, benchmark_at, splits_of
 from storage.evaluation import Comparison, Evaluation
 from storage.frozen import Frozen
+from storage.parquet import open_parquet
 from storage.snapshot import Snapshot, published_at
 from storage.store import Store
 from tasks.benchmark.persona_val import ValConfig, build_val
@@ -146,5 +145,6 @@ def _draw(aside: Path, store: Store, evaluation: Evaluation, side: str) -> None:
 
 
 def _examples(store: Store, evaluation: Evaluation, side: str) -> Iterator[dict[str, object]]:
-    with store.filesystem.open_input_file(store.full(f"{evaluation.path}/{EXAMPLES_FILE}")) as file:
-        yield from (row for row in pq.read_table(file).to_pylist() if row["side"] == side)
+    path = f"{evaluation.path}/{EXAMPLES_FILE}"
+    with open_parquet(store, path, "delete the folder, and evaluate again") as parquet:
+        yield from (row for row in parquet.read().to_pylist() if row["side"] == side)

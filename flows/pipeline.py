@@ -20,7 +20,7 @@ from storage.digest import sha256_of_file
 from storage.known_weights import hashes_of, remember, remembered
 from storage.report import StageReport
 from storage.reviews import standing_verdicts
-from storage.shard import Shard
+from storage.shard import DamagedShardError, Shard, remaking_damaged
 from storage.snapshot import Snapshot
 from storage.store import Store
 from tasks.crop.crop import crop_key, crop_shard
@@ -65,6 +65,10 @@ def curate_with(runner: Runner, config: CurateConfig) -> Curated:
     Raises:
         TooManyFailuresError: more than `max_failed_share` of a source's photos failed.
     """
+    return remaking_damaged(lambda: _walk(runner, config))
+
+
+def _walk(runner: Runner, config: CurateConfig) -> Curated:
     stages = Stages(runner, config)
     scored = stages.score_all()
     selection = _select(stages, config, scored)
@@ -76,8 +80,8 @@ def curate_with(runner: Runner, config: CurateConfig) -> Curated:
 def already_curated(config: CurateConfig) -> Curated | None:
     """What `curate` would end with, if there is nothing left to do; found from file names, without Prefect's server."""
     try:
-        return curate_with(DryRunner(), config)
-    except WorkLeftError:
+        return _walk(DryRunner(), config)
+    except (WorkLeftError, DamagedShardError):
         return None
 
 
@@ -151,6 +155,7 @@ class Stages:
 
     def _ingest(self) -> ShardsOf:
         num_photos = self.config.run.photos_per_shard
+        photos_of.cache_clear()  # what lies there now
 
         def ready() -> dict[str, list[Shard] | None]:
             return {s.name: ingested_shards(self.store, s, num_photos) for s in self.config.sources}
@@ -228,7 +233,7 @@ def plan_crop(
 
 def _is_current(shard: Shard, source: Source) -> bool:
     """The shard is done, and no photo that failed in it has been mended since."""
-    return shard.is_done() and not any_changed(photos_of(source.photos, shard.store), shard.manifest()["unread_files"])
+    return shard.is_done() and not any_changed(photos_of(source.photos, shard.store), shard.manifest().unread_files)
 
 
 def _select(stages: Stages, config: CurateConfig, scored: list[ScoredShard]) -> list[Shard]:

@@ -9,13 +9,20 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage.digest import sha256_of_file
 from storage.errors import InputError
+from storage.parquet import TableWriter
 from storage.schema import IMAGE
-from storage.shard import TableWriter
-from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, published_at, sha256_of_stored_file
+from storage.snapshot import (
+    FORMAT_VERSION,
+    FileFacts,
+    Manifest,
+    Snapshot,
+    facts_of_written,
+    note_written,
+    published_at,
+)
 
 FOLDER = "benchmarks"
 
@@ -45,26 +52,19 @@ def write_part(
     """Write one file of a benchmark, unless it is there: then `batches` is not touched."""
     path = f"{split}/{number:05d}.parquet"
     target = benchmark.file(path)
-    if benchmark.store.exists(target):
-        return _facts_of_written(benchmark, path, split)
+    if written := facts_of_written(benchmark, path):
+        return written
     with benchmark.store.new_file(target, durable=True) as aside:
         writer = TableWriter(aside, schema)
         try:
             for batch in batches:
                 writer.extend(batch)
-            num_bytes = writer.close()["bytes"]
+            num_bytes = writer.close().bytes
         except BaseException:
             writer.abandon()
             raise
-        return FileFacts(path, split, writer.num_rows, num_bytes, sha256_of_file(aside))
-
-
-def _facts_of_written(benchmark: Snapshot, path: str, split: str) -> FileFacts:
-    """What an earlier run wrote and did not live to commit."""
-    store, name = benchmark.store, benchmark.file(path)
-    with store.filesystem.open_input_file(store.full(name)) as file:
-        num_rows = pq.ParquetFile(file).metadata.num_rows
-    return FileFacts(path, split, num_rows, store.size_bytes(name) or 0, sha256_of_stored_file(store, name))
+        facts = FileFacts(path, split, writer.num_rows, num_bytes, sha256_of_file(aside))
+    return note_written(benchmark, facts)
 
 
 def commit_benchmark(benchmark: Snapshot, facts: Iterable[FileFacts], about: Manifest) -> Snapshot:
@@ -101,13 +101,12 @@ def splits_of(published: Snapshot) -> dict[str, list[str]]:
 
 def batches_of(published: Snapshot, path: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """One of its files, a row group at a time, so that pictures never fill the memory."""
-    with published.store.filesystem.open_input_file(published.store.full(published.file(path))) as file:
-        parquet = pq.ParquetFile(file)
+    with published.open(path) as parquet:
         for group in range(parquet.num_row_groups):
             yield from parquet.read_row_group(group, columns=columns).to_batches()
 
 
 def schema_of(published: Snapshot, path: str) -> pa.Schema:
     """The columns of one of its files."""
-    with published.store.filesystem.open_input_file(published.store.full(published.file(path))) as file:
-        return pq.ParquetFile(file).schema_arrow
+    with published.open(path) as parquet:
+        return parquet.schema_arrow

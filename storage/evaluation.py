@@ -14,9 +14,10 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import ValidationError
 
-from storage.errors import InputError
+from storage.errors import DamagedFileError, InputError
 from storage.frozen import Frozen
 from storage.schema import IMAGE
+from storage.sealed import read_record
 from storage.store import Store
 
 FOLDER = "evaluations"
@@ -146,17 +147,18 @@ def load_evaluation(store: Store, path: str) -> Evaluation:
     """The evaluation in a folder below the root.
 
     Raises:
-        ValueError: there is none, or it is not of this version; one sentence.
+        InputError: there is none.
+        DamagedFileError: it is not as it was written, or not of this version.
     """
     name = f"{path}/{FILE}"
     if not store.exists(name):
         raise InputError(f"{name} is missing below {store.root}: the evaluation was never finished")
+    remedy = "delete it, and evaluate again"
+    content = read_record(store, name, remedy)
     try:
-        return Evaluation.model_validate(store.read_json(name))
-    except (ValidationError, ValueError) as error:
-        raise InputError(f"{name} below {store.root} is no evaluation of this version: delete it, and run again") from (
-            error
-        )
+        return Evaluation.model_validate(content)
+    except ValidationError as error:
+        raise DamagedFileError(f"{name} below {store.root} is no evaluation of this version: {remedy}") from error
 
 
 def list_evaluations(store: Store) -> list[Evaluation]:

@@ -7,10 +7,11 @@ is loaded again, and what it gives stands under its own hash.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from storage.digest import canonical_json
+from storage.errors import DamagedFileError
 from storage.frozen import Frozen
+from storage.sealed import read_record, write_record
 from storage.store import Store
 
 FILE = "weights.json"
@@ -49,7 +50,8 @@ def hashes_of(files: Iterable[WeightsFile]) -> dict[str, str]:
     return {file.name: file.sha256 for file in files}
 
 
-_MEMORY = TypeAdapter(dict[str, tuple[WeightsFile, ...]])
+class _Memory(Frozen):
+    weights: dict[str, tuple[WeightsFile, ...]]
 
 
 def remembered(store: Store) -> dict[str, tuple[WeightsFile, ...]]:
@@ -57,12 +59,13 @@ def remembered(store: Store) -> dict[str, tuple[WeightsFile, ...]]:
     if not store.exists(FILE):
         return {}
     try:
-        known = _MEMORY.validate_python(store.read_json(FILE))
-    except (ValidationError, ValueError):
+        known = _Memory.model_validate(read_record(store, FILE, "")).weights
+    except (DamagedFileError, ValidationError):
         return {}
     return {user: files for user, files in known.items() if all(file.is_unchanged() for file in files)}
 
 
 def remember(store: Store, found: Mapping[str, Iterable[WeightsFile]]) -> None:
     """Add to the memory what was found out."""
-    store.write_text(FILE, canonical_json(remembered(store) | {user: tuple(files) for user, files in found.items()}))
+    memory = _Memory(weights=remembered(store) | {user: tuple(files) for user, files in found.items()})
+    write_record(store, FILE, memory.model_dump(mode="json"))

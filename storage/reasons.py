@@ -35,12 +35,15 @@ class Reason(StrEnum):
     NO_PERSON_DETECTED = "no_person_detected"
     # reading a photo
     MISSING_FILE = "missing_file"
+    AMBIGUOUS_FILE = "ambiguous_file"
     UNREADABLE_FILE = "unreadable_file"
     EMPTY_FILE = "empty_file"
     NOT_AN_IMAGE = "not_an_image"
     TRUNCATED_IMAGE = "truncated_image"
+    DAMAGED_IMAGE = "damaged_image"
     TOO_MANY_PIXELS = "too_many_pixels"
     PIXEL_FORMAT = "pixel_format"
+    COLOUR_SPACE = "colour_space"
     SIZE_MISMATCH = "size_mismatch"
     UNKNOWN_ORIENTATION = "unknown_orientation"
     # crop: photos
@@ -86,10 +89,12 @@ _FAILED = frozenset(
     {
         Reason.ANNOTATIONS_CUT,
         Reason.MISSING_FILE,
+        Reason.AMBIGUOUS_FILE,
         Reason.UNREADABLE_FILE,
         Reason.EMPTY_FILE,
         Reason.NOT_AN_IMAGE,
         Reason.TRUNCATED_IMAGE,
+        Reason.DAMAGED_IMAGE,
         Reason.SCORE_NOT_FINITE,
         Reason.NOT_SCORED,
         Reason.OUTPUT_TAKEN,
@@ -115,12 +120,15 @@ _SENTENCES = {
     Reason.DUPLICATE_BOX: "another box of the photo has the same coordinates",
     Reason.NO_PERSON_DETECTED: "the detector finds no person in the photo",
     Reason.MISSING_FILE: "the photo is not there",
+    Reason.AMBIGUOUS_FILE: "several files could be the photo, and nothing decides between them",
     Reason.UNREADABLE_FILE: "the operating system refuses to read the photo",
     Reason.EMPTY_FILE: "the photo's file is empty",
-    Reason.NOT_AN_IMAGE: "the file is not a JPEG, PNG or WebP image",
-    Reason.TRUNCATED_IMAGE: "the image data is incomplete or damaged",
+    Reason.NOT_AN_IMAGE: "the file is no picture of a format that is read",
+    Reason.TRUNCATED_IMAGE: "the image data ends too early",
+    Reason.DAMAGED_IMAGE: "the image data is damaged: pixels were lost or changed",
     Reason.TOO_MANY_PIXELS: "the header announces more pixels than allowed",
     Reason.PIXEL_FORMAT: "the pixel format is not among the allowed ones",
+    Reason.COLOUR_SPACE: "what the colours mean cannot be told, so they cannot become sRGB",
     Reason.SIZE_MISMATCH: "the photo has another size than its annotation says",
     Reason.UNKNOWN_ORIENTATION: "the photo is stored turned, and nothing says whether its boxes are turned with it",
     Reason.BLURRED_PHOTO: "the Laplacian variance of the whole photo is too low",

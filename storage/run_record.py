@@ -4,9 +4,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from storage.errors import InputError
+from storage.errors import DamagedFileError, InputError
 from storage.frozen import Frozen
 from storage.report import StageReport
+from storage.sealed import read_record, write_record
 from storage.store import Store
 
 FOLDER = "books"
@@ -44,12 +45,19 @@ def read_run_record(store: Store, name: str) -> RunRecord:
     """The record of the dataset `name`.
 
     Raises:
-        ValueError: there are none, or they are of another version; one sentence.
+        InputError: there is none.
+        DamagedFileError: it is not as it was written, or of another version.
     """
-    path = run_record_path(name)
+    path, remedy = run_record_path(name), "run `persona curate` again, which writes it anew"
     if not store.exists(path):
         raise InputError(f"{path} is missing below {store.root}: {name} was never curated there")
+    content = read_record(store, path, remedy)
     try:
-        return RunRecord.model_validate(store.read_json(path))
+        return RunRecord.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path} cannot be read by this version: run `persona curate` again") from error
+        raise DamagedFileError(f"{path} below {store.root} cannot be read by this version: {remedy}") from error
+
+
+def write_run_record(store: Store, record: RunRecord) -> None:
+    """Keep the record of a run in place of the one before."""
+    write_record(store, run_record_path(record.name), record.model_dump(mode="json"))

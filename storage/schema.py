@@ -14,7 +14,7 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 PHOTOS = pa.schema(
     [
         pa.field("photo_id", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),  # below the source's photo folder, with forward slashes
+        pa.field("path", pa.string(), nullable=False),  # as the source lists it, which may not be where it lies
         ("width_px", pa.int32()),  # as the annotation says; null where it says nothing
         ("height_px", pa.int32()),
         ("licence", pa.string()),

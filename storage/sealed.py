@@ -1,16 +1,17 @@
-"""JSON files that are written once and notice every change: each carries the digest of its own content."""
+"""Small JSON files that notice every change: each carries the digest of its own content."""
 
 import hashlib
 import json
 import os
 from typing import Any
-from uuid import uuid4
 
 from storage.digest import canonical_json
-from storage.errors import InputError
-from storage.store import PART, Store
+from storage.errors import DamagedFileError, InputError
+from storage.store import Store, aside_of
 
 Content = dict[str, Any]
+
+RESTORE = "restore it from a copy"
 
 
 def sealed(content: Content) -> bytes:
@@ -21,26 +22,59 @@ def sealed(content: Content) -> bytes:
 
 
 def read_sealed(store: Store, path: str, format_version: int) -> Content:
-    """The content of a sealed file.
+    """The content of a file that was written once and for good.
 
     Raises:
-        ValueError: it is not there, is not as it was written, or has another format; one sentence.
+        InputError: it is not there, or has another format.
+        DamagedFileError: it is not as it was written.
     """
     if not store.exists(path):
         raise InputError(f"{path} is missing below {store.root}, or was never finished")
-    with store.filesystem.open_input_file(store.full(path)) as file:
-        written = file.read()
-    try:
-        content: Content = json.loads(written)
-        # Comparing bytes, not values, notices a change of white space too.
-        intact = sealed(content) == written
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} was changed after it was written: it cannot be read any more") from error
-    if not intact:
-        raise InputError(f"{path} was changed after it was written: its digest does not fit its content")
+    content = _opened(store, path, RESTORE)
+    if "digest" not in content:
+        raise DamagedFileError(f"{path} was changed after it was written: its digest is missing; {RESTORE}")
     if content.get("format_version") != format_version:
         raise InputError(f"{path} has format {content.get('format_version')}, this version reads {format_version}")
     return content
+
+
+def read_record(store: Store, path: str, remedy: str) -> Content:
+    """The content of a file that `write_record` wrote, without its digest; older versions wrote none.
+
+    Raises:
+        DamagedFileError: it is not as it was written; `remedy` says what to do.
+    """
+    content = _opened(store, path, remedy)
+    content.pop("digest", None)
+    return content
+
+
+def write_record(store: Store, path: str, content: Content) -> None:
+    """Seal and write a file that may be replaced later: whole or not at all, and for good before this returns.
+
+    What stands there already is not written again, so that a finished root can also be read where it cannot be written.
+    """
+    wanted = sealed(content)
+    if not store.exists(path) or store.read_bytes(path) != wanted:
+        store.write_text(path, wanted.decode())
+
+
+def _opened(store: Store, path: str, remedy: str) -> Content:
+    written = store.read_bytes(path)
+    try:
+        content = json.loads(written)
+        # Comparing bytes, not values, notices a change of white space too.
+        intact = isinstance(content, dict) and ("digest" not in content or sealed(content) == written)
+    except (ValueError, RecursionError) as error:
+        how = "is empty" if not written else "cannot be read any more"
+        raise DamagedFileError(f"{path} below {store.root} {how}; it was changed after it was written: {remedy}") from (
+            error
+        )
+    if not intact:
+        raise DamagedFileError(
+            f"{path} below {store.root} was changed after it was written, its digest does not fit its content: {remedy}"
+        )
+    return dict(content)
 
 
 def write_once(store: Store, path: str, content: Content) -> bool:
@@ -51,7 +85,7 @@ def write_once(store: Store, path: str, content: Content) -> bool:
     """
     target = store.local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f"{target.name}.{uuid4().hex}{PART}")
+    aside = aside_of(target)
     try:
         with aside.open("wb") as file:
             file.write(sealed(content))

@@ -4,27 +4,42 @@ Its name is decided before the work starts: `STAGE/SOURCE/NUMBER-KEY`, where KEY
 configuration and of the shards that it reads. The marker `….json` is written last, so a shard is done where it exists.
 """
 
-import io
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
+from pydantic import ValidationError
 
-from storage.digest import RowsDigest, canonical_json
+from storage.digest import RowsDigest
+from storage.errors import DamagedFileError
+from storage.frozen import Frozen
+from storage.parquet import Row as Row
+from storage.parquet import TableFacts, TableWriter, check_digest, open_parquet
 from storage.report import StageReport
 from storage.schema import IMAGE
+from storage.sealed import read_record, sealed
 from storage.store import Store
 
-Row = dict[str, Any]
+log = logging.getLogger(__name__)
 
-ROWS_WITH_IMAGES = 32
-ROWS_WITHOUT_IMAGES = 16_384
+T = TypeVar("T")
+
+
+class Marker(Frozen):
+    """What the marker of a shard says."""
+
+    report: StageReport
+    """The shard's checked counts."""
+    tables: dict[str, TableFacts]
+    unread_files: dict[str, list[int | str] | None] = {}
+    """Path → signature, such as [size in bytes, mtime in ns], of every file that failed; None where it was missing."""
+    rows_digest: str | None = None
+    """Of the rows that a later stage publishes, whatever shards they are spread over."""
 
 
 @dataclass(frozen=True)
@@ -57,52 +72,99 @@ class Shard:
         return f"{self.name}.{name}.parquet"
 
     def is_done(self) -> bool:
-        """The marker is there, and every table that it names has the size that it names."""
+        """The marker is there and intact, and every table that it names has the size that it names.
+
+        Whether the bytes are those that were written is looked at when they are read.
+        """
         if not self.store.exists(self.marker):
             return False
-        tables = self.manifest()["tables"]
-        return all(self.store.size_bytes(self.table(name)) == facts["bytes"] for name, facts in tables.items())
+        try:
+            tables = self.manifest().tables
+        except DamagedShardError:
+            return False
+        return all(self.store.size_bytes(self.table(name)) == facts.bytes for name, facts in tables.items())
 
-    def manifest(self) -> Row:
-        """What the marker says: `report`, `tables` (rows, bytes, digest) and `unread_files`."""
-        return self.store.read_json(self.marker)
+    def manifest(self) -> Marker:
+        """What the marker says.
+
+        Raises:
+            DamagedShardError: the marker is not as it was written.
+        """
+        try:
+            return Marker.model_validate(read_record(self.store, self.marker, ""))
+        except (DamagedFileError, ValidationError, FileNotFoundError) as error:
+            raise DamagedShardError(self, self.marker) from error
 
     def report(self) -> StageReport:
-        return StageReport.model_validate(self.manifest()["report"])
+        return self.manifest().report
 
     def num_rows(self, table: str) -> int:
         """Rows of a finished table."""
-        return int(self.manifest()["tables"][table]["rows"])
+        return self.manifest().tables[table].rows
 
     def digest_of(self, table: str) -> str:
         """Digest of a finished table's bytes: what a later stage puts into its own key."""
-        return self.manifest()["tables"][table]["digest"]
+        return self.manifest().tables[table].digest
+
+    def withdraw(self) -> None:
+        """Let the shard count as not done, so that it is made again."""
+        self.store.remove(self.marker)
+
+    @contextmanager
+    def _opened(self, table: str, columns: list[str] | None, look: bool = False) -> Iterator[pq.ParquetFile]:
+        """A table whose bytes are those that were written, its pictures left out where none of them is read.
+
+        Args:
+            table: its name.
+            columns: that are about to be read; None for all.
+            look: the pictures are to be shown and nothing else: that each PNG knows its own checksum is enough.
+        """
+        path = self.table(table)
+        try:
+            with open_parquet(self.store, path, "") as parquet:
+                images = {field.name for field in parquet.schema_arrow if field.type == IMAGE}
+                reads_images = bool(images) and (columns is None or any(c.split(".")[0] in images for c in columns))
+                facts = self.manifest().tables[table]
+                if not check_digest(self.store, path, facts, parquet, pictures=reads_images and not look):
+                    raise DamagedShardError(self, path)
+                yield parquet
+        except DamagedFileError as error:
+            raise error if isinstance(error, DamagedShardError) else DamagedShardError(self, path) from error
 
     def rows_digest(self) -> str:
         """Digest of the rows that were published or may be, whatever shards they are spread over.
 
         Shards of earlier versions have none of their own: theirs is that of the table `crops`, as it was cut.
         """
-        found = self.manifest().get("rows_digest")
-        return str(found or self.digest_of("crops"))
+        return self.manifest().rows_digest or self.digest_of("crops")
 
     def read(self, table: str, columns: list[str] | None = None) -> pa.Table:
-        """A whole table; name the columns where it holds images."""
-        with self.store.filesystem.open_input_file(self.store.full(self.table(table))) as file:
-            return pq.read_table(file, columns=columns)
+        """A whole table; name the columns where it holds images.
+
+        Raises:
+            DamagedShardError: it is not as it was written.
+        """
+        with self._opened(table, columns) as parquet:
+            return parquet.read(columns=columns)
 
     def batches(self, table: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """A table row group by row group, so that images never fill the memory."""
-        with self.store.filesystem.open_input_file(self.store.full(self.table(table))) as file:
-            parquet = pq.ParquetFile(file)
+        """A table row group by row group, so that images never fill the memory.
+
+        Raises:
+            DamagedShardError: it is not as it was written.
+        """
+        with self._opened(table, columns) as parquet:
             for group in range(parquet.num_row_groups):
                 yield from parquet.read_row_group(group, columns=columns).to_batches()
 
     def take(self, table: str, indices: list[int], columns: list[str]) -> list[Row]:
-        """Rows by their position, in ascending order; reads no other row groups than theirs."""
+        """Rows to be shown, by their position, in ascending order; reads no other row groups than theirs.
+
+        Raises:
+            DamagedShardError: the table is not as it was written, apart from the pictures in it.
+        """
         rows: list[Row] = []
-        with self.store.filesystem.open_input_file(self.store.full(self.table(table))) as file:
-            parquet = pq.ParquetFile(file)
+        with self._opened(table, columns, look=True) as parquet:
             start = 0
             for group in range(parquet.num_row_groups):
                 end = start + parquet.metadata.row_group(group).num_rows
@@ -113,82 +175,38 @@ class Shard:
         return rows
 
 
-class _DigestingFile(io.RawIOBase):
-    """Passes bytes on to a file and digests them on the way, so that no finished table is read again for it."""
+class DamagedShardError(DamagedFileError):
+    """A table or the marker of a shard is not as it was written."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
-        self._digest = xxhash.xxh3_128()
-        self.size = 0
+    def __init__(self, shard: Shard, path: str) -> None:
+        super().__init__(shard, path)  # from these it is built again in another process
+        self.shard, self.path = shard, path
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
-        self._file.write(data)
-        self._digest.update(data)
-        self.size += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.size
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def facts(self, rows: int) -> Row:
-        return {"rows": rows, "bytes": self.size, "digest": self._digest.hexdigest()}
-
-
-class TableWriter:
-    """Rows in, Parquet row groups out; holds at most one row group."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._has_images = any(field.type == IMAGE for field in schema)
-        self._file = _DigestingFile(path)
-        # A row with a picture is nearly all PNG, which nothing shrinks further, and coordinates hardly repeat.
-        repeating = [] if self._has_images else [f.name for f in schema if "bbox" not in f.name]
-        self._parquet = pq.ParquetWriter(
-            pa.PythonFile(self._file, mode="w"),
-            schema,
-            compression="none" if self._has_images else "zstd",
-            use_dictionary=repeating or False,
-            write_statistics=not self._has_images,
+    def __str__(self) -> str:
+        store = self.shard.store
+        how = "is not as it was written" if store.exists(self.path) else "is missing"
+        return (
+            f"{self.path} below {store.root} {how}: delete {self.shard.marker} there and"
+            " run `persona curate` again, which makes it anew"
         )
-        self._rows: list[Row] = []
-        self.num_rows = 0
 
-    def append(self, row: Row) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= (ROWS_WITH_IMAGES if self._has_images else ROWS_WITHOUT_IMAGES):
-            self._flush()
 
-    def extend(self, batch: pa.RecordBatch) -> None:
-        """Append a batch of the same columns as a row group of its own."""
-        self._flush()
-        if batch.num_rows:
-            self._parquet.write_batch(batch.select(self._schema.names).cast(self._schema))
-            self.num_rows += batch.num_rows
+def remaking_damaged(walk: Callable[[], T]) -> T:
+    """What `walk` returns; where it finds a shard damaged, that one is withdrawn and the walk begins anew.
 
-    def _flush(self) -> None:
-        if self._rows:
-            self._parquet.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
-            self.num_rows += len(self._rows)
-            self._rows.clear()
-
-    def close(self) -> Row:
-        """Finish the file; returns its rows, bytes and digest."""
-        self._flush()
-        self._parquet.close()
-        self._file.close()
-        return self._file.facts(self.num_rows)
-
-    def abandon(self) -> None:
-        self._rows.clear()
-        self._parquet.close()
-        self._file.close()
+    Raises:
+        DamagedShardError: a shard that was made again is damaged again: disk or memory cannot be trusted.
+    """
+    withdrawn: set[str] = set()
+    while True:
+        try:
+            return walk()
+        except DamagedShardError as error:
+            if error.shard.name in withdrawn:
+                raise
+            withdrawn.add(error.shard.name)
+            log.warning("%s below %s is not as it was written: it is made again", error.path, error.shard.store.root)
+            error.shard.withdraw()
 
 
 class ShardWriter:
@@ -232,14 +250,13 @@ class ShardWriter:
         tables = {name: table.close() for name, table in self._tables.items()}
         self._files.close()
         self._committed = True
-        marker: Row = {
-            "report": report.model_dump(mode="json"),
-            "tables": tables,
-            "unread_files": dict(unread_files or {}),
-        }
-        if rows_digest is not None:
-            marker["rows_digest"] = rows_digest.hexdigest()
-        self._shard.store.write_text(self._shard.marker, canonical_json(marker))
+        marker = Marker(
+            report=report,
+            tables=tables,
+            unread_files=dict(unread_files or {}),
+            rows_digest=None if rows_digest is None else rows_digest.hexdigest(),
+        )
+        self._shard.store.write_text(self._shard.marker, sealed(marker.model_dump(mode="json")).decode())
         return report
 
     def __exit__(

@@ -9,18 +9,28 @@ snapshots/NAME-0123456789ab/
 """
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from storage.digest import READ_BYTES
-from storage.errors import InputError
-from storage.sealed import read_sealed, sealed
+from storage.errors import DamagedFileError, InputError
+from storage.parquet import open_parquet
+from storage.sealed import read_record, read_sealed, sealed, write_record
 from storage.store import Store
 
 FOLDER = "snapshots"
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+
+PARTS = "parts"
+"""Folder below a root with a record per published file: by it what a killed run left is told from damage."""
+REMEDY = "compare with `persona snapshot verify`, and restore it from a copy or publish again into an empty folder"
 
 Manifest = dict[str, Any]
 
@@ -47,11 +57,19 @@ class Snapshot:
     @property
     def path(self) -> str:
         """Its folder below the root."""
-        return f"{self.folder}/{self.id}"
+        return f"{self.folder}/{self.id}" if self.folder else self.id
 
     def file(self, path: str) -> str:
         """Path below the root of one of its files."""
         return f"{self.path}/{path}"
+
+    def open(self, path: str) -> AbstractContextManager[pq.ParquetFile]:
+        """One of its Parquet files.
+
+        Raises:
+            DamagedFileError: it is missing or cannot be read.
+        """
+        return open_parquet(self.store, self.file(path), REMEDY)
 
     def is_committed(self) -> bool:
         """The manifest is there, and it was written after everything else."""
@@ -69,15 +87,51 @@ class Snapshot:
 def published_at(address: str) -> Snapshot:
     """The snapshot or benchmark at an address, such as `data/persona/snapshots/persona-0123456789ab`.
 
-    Its root is two folders up; whether it was ever committed is not looked at.
+    Its root is two folders up, or as far as there are any; whether it was ever committed is not looked at.
+
+    Raises:
+        InputError: the address leaves no name for a snapshot.
     """
-    whole = address.rstrip("/") if "://" in address else str(Path(address).absolute())
-    root, folder, name = whole.rsplit("/", 2)
+    if "://" in address:
+        parts = urlsplit(address)
+        *above, name = parts.path.strip("/").split("/")
+        folder = above.pop() if above else ""
+        root = urlunsplit(parts._replace(path="/".join(["", *above])))
+    else:
+        path = Path(address).expanduser().absolute()
+        name, folder, root = path.name, path.parent.name, str(path.parent.parent)
+    if not name:
+        raise InputError(f"{address} is no snapshot: give the folder with its {MANIFEST}")
     return Snapshot(Store(root), name, folder)
 
 
 def _plain(file: FileFacts | dict[str, Any]) -> dict[str, Any]:
     return asdict(file) if isinstance(file, FileFacts) else file
+
+
+_FACTS = TypeAdapter(FileFacts)
+
+
+def note_written(snapshot: Snapshot, facts: FileFacts) -> FileFacts:
+    """Remember what was written into a file that lies in place now; returns `facts`."""
+    write_record(snapshot.store, _record_path(snapshot, facts.path), asdict(facts))
+    return facts
+
+
+def facts_of_written(snapshot: Snapshot, path: str) -> FileFacts | None:
+    """What an earlier run wrote and did not live to commit; None where there is nothing, or not every byte of it."""
+    store, record = snapshot.store, _record_path(snapshot, path)
+    if not (store.exists(snapshot.file(path)) and store.exists(record)):
+        return None
+    try:
+        facts = _FACTS.validate_python(read_record(store, record, ""))
+    except (DamagedFileError, ValidationError):
+        return None
+    return facts if sha256_of_stored_file(store, snapshot.file(path)) == facts.sha256 else None
+
+
+def _record_path(snapshot: Snapshot, path: str) -> str:
+    return f"{PARTS}/{snapshot.file(path)}.json"
 
 
 def list_snapshots(store: Store) -> list[Snapshot]:

@@ -1,23 +1,33 @@
 """The root under which everything is kept: a local folder, or a `s3://` or `gs://` address."""
 
 import contextlib
-import json
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 import pyarrow.fs as pafs
 
-from storage.errors import InputError
+from storage.bucket import open_bucket
+from storage.errors import DiskOrNetworkError, InputError
 
 PART = ".part"
-SCRATCH = ".scratch"
+_ASIDE = ".persona-"
+"""So begins the name of whatever is not finished yet: nobody else's file is called like that."""
+SCRATCH = ".persona-scratch"
 """Folder below a local root for what a stage needs while it works."""
+SWEPT = (
+    "ingest", "detect", "crop", "score", "sample", "select", "snapshots", "parts/snapshots", "books",
+    "contact-sheets", "reports",
+)  # fmt: skip
+"""Folders below a root that are written to under its lock alone: what lies half-written there is nobody's work."""
+
+_DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -29,9 +39,8 @@ class Store:
     @cached_property
     def _place(self) -> tuple[pafs.FileSystem, str]:
         if "://" in self.root:
-            filesystem, base = pafs.FileSystem.from_uri(self.root)
-            return filesystem, base.rstrip("/")
-        return pafs.LocalFileSystem(), str(Path(self.root).absolute())
+            return open_bucket(self.root)
+        return pafs.LocalFileSystem(), str(Path(self.root).expanduser().absolute()).rstrip("/")
 
     @property
     def filesystem(self) -> pafs.FileSystem:
@@ -43,7 +52,7 @@ class Store:
 
     def full(self, path: str) -> str:
         """`path` as this store's file system names it."""
-        return f"{self._place[1]}/{path}" if path else self._place[1]
+        return f"{self._place[1]}/{path}" if path else self._place[1] or "/"
 
     def local(self, path: str = "") -> Path:
         """`path` on the local disk.
@@ -70,14 +79,20 @@ class Store:
         infos = self.filesystem.get_file_info(selector)
         return sorted(i.path[base:] for i in infos if i.type == pafs.FileType.File and not i.path.endswith(PART))
 
-    def read_json(self, path: str) -> Any:  # noqa: ANN401 - whatever was written
+    def read_bytes(self, path: str) -> bytes:
+        """A small file, whole."""
         with self.filesystem.open_input_file(self.full(path)) as file:
-            return json.loads(file.read())
+            return file.read()
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a small file whole or not at all."""
-        with self.new_file(path) as aside:
+        """Write a small file whole or not at all; it survives a power cut right afterwards."""
+        with self.new_file(path, durable=True) as aside:
             aside.write_text(text, encoding="utf-8")
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        if self.exists(path):
+            self.filesystem.delete_file(self.full(path))
 
     @contextlib.contextmanager
     def new_file(self, path: str, durable: bool = False) -> Iterator[Path]:
@@ -85,11 +100,14 @@ class Store:
 
         Locally it is renamed into place; on an object store it is uploaded in one put. Nobody ever sees a part of
         it under its name. With `durable` it also survives a power cut right afterwards.
+
+        Raises:
+            DiskOrNetworkError: the disk is full.
         """
         target = self.full(path)
         if self.is_local:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            aside = Path(f"{target}.{os.getpid()}{PART}")
+            aside = aside_of(Path(target))
         else:
             handle, name = tempfile.mkstemp(suffix=PART)
             os.close(handle)
@@ -105,14 +123,29 @@ class Store:
                 pafs.copy_files(
                     str(aside), target, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=self.filesystem
                 )
+        except OSError as error:
+            if error.errno in _DISK_IS_FULL and not isinstance(error, DiskOrNetworkError):
+                raise DiskOrNetworkError(
+                    f"{target} cannot be written, {os.strerror(error.errno).lower()} in {aside.parent}: make room there"
+                    " and run the same command again"
+                ) from error
+            raise
         finally:
             aside.unlink(missing_ok=True)
 
-    def sweep(self, spare: Collection[str] = ()) -> None:
-        """Remove what killed runs left half-written, while no other run uses the root, `spare` folders excepted."""
-        if self.is_local and self.local().is_dir():
-            for top in self.local().iterdir():
-                if top.name not in spare:
-                    for part in [top] if top.name.endswith(PART) else top.rglob(f"*{PART}"):
-                        part.unlink(missing_ok=True)
-            shutil.rmtree(self.local(SCRATCH), ignore_errors=True)
+    def sweep(self) -> None:
+        """Remove what killed runs left half-written, while no other run uses the root; nothing of anybody else's."""
+        if not self.is_local:
+            return
+        for folder in SWEPT:
+            for part in self.local(folder).rglob(f"{_ASIDE}*{PART}"):
+                part.unlink(missing_ok=True)
+        shutil.rmtree(self.local(SCRATCH), ignore_errors=True)
+
+
+def aside_of(target: Path) -> Path:
+    """Where a file is written until it is complete: beside `target`, under a name that nobody else has.
+
+    It is no longer than 255 bytes where the name of `target` is not.
+    """
+    return target.with_name(f"{_ASIDE}{uuid4().hex}{PART}")

@@ -46,6 +46,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Files as people have them, and `make.py`, which makes more of them."""
+    return shared("cases")
+
+
+@pytest.fixture(scope="session")
 def shared_tools() -> Path:
     """Scripts that bring real weights and servers."""
     return shared("tools")

@@ -168,9 +168,7 @@ def _with_group_size(selection: pa.Table) -> pa.Table:
 def _with_own_verdict(selection: pa.Table, shards: Sequence[Shard]) -> pa.Table:
     """A column `own_verdict`: what the pipeline would have said without people."""
     reviewed = [
-        shard.read("reviewed", ["crop_id", "own_verdict"])
-        for shard in shards
-        if "reviewed" in shard.manifest()["tables"]
+        shard.read("reviewed", ["crop_id", "own_verdict"]) for shard in shards if "reviewed" in shard.manifest().tables
     ]
     own = selection["verdict"].combine_chunks()
     if reviewed:

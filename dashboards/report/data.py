@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dashboards.tiles import LoadPhoto, Tile, crop_tiles, decoded, duplicate_pairs, reject_tiles
+from storage.parquet import open_parquet
 from storage.report import StageReport
 from storage.run_record import RunRecord
 from storage.shard import Row, Shard
-from storage.snapshot import load_manifest
+from storage.snapshot import REMEDY, load_manifest
 from storage.store import Store
 
 NUM_KEPT_SHOWN = 18
@@ -175,8 +175,8 @@ def _counted(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def _read(store: Store, path: str, file: Row, columns: list[str]) -> pa.Table:
-    with store.filesystem.open_input_file(store.full(f"{path}/{file['path']}" if path else file["path"])) as opened:
-        return pq.read_table(opened, columns=columns)
+    with open_parquet(store, f"{path}/{file['path']}" if path else file["path"], REMEDY) as parquet:
+        return parquet.read(columns=columns)
 
 
 def _published_tiles(store: Store, path: str, files: Sequence[Row]) -> list[Tile]:
@@ -184,9 +184,7 @@ def _published_tiles(store: Store, path: str, files: Sequence[Row]) -> list[Tile
     tiles: list[Tile] = []
     each = -(-NUM_KEPT_SHOWN // len(files))
     for file in files:
-        full = store.full(f"{path}/{file['path']}" if path else file["path"])
-        with store.filesystem.open_input_file(full) as opened:
-            parquet = pq.ParquetFile(opened)
+        with open_parquet(store, f"{path}/{file['path']}" if path else file["path"], REMEDY) as parquet:
             groups = sorted({i * parquet.num_row_groups // each for i in range(each)})
             columns = ["image", "crop_id", "source", "score", "num_people"]
             for group in groups:

@@ -25,7 +25,7 @@ from storage.registry import Registry
 from storage.reviews import latest_reviews
 from storage.run_record import RunRecord, list_run_records, read_run_record
 from storage.shard import Row
-from storage.snapshot import MANIFEST, Snapshot
+from storage.snapshot import MANIFEST, published_at
 from storage.store import Store
 
 console = Console(stderr=True)
@@ -57,9 +57,9 @@ def build(place: str, limit: int, checkpoint: str | None) -> tuple[Path, list[st
     store = Store(place.rstrip("/"))
     folder = cache_folder(store.full(""))
     if store.exists(MANIFEST):
-        above, kind, name = store.root.rsplit("/", 2) if store.root.count("/") > 1 else _split_local(store)
-        store = Store(above)
-        found: list[tuple[Browsed, RunRecord | None]] = [(browsed_snapshot(Snapshot(store, name, kind)), None)]
+        snapshot = published_at(store.root)
+        store = snapshot.store
+        found: list[tuple[Browsed, RunRecord | None]] = [(browsed_snapshot(snapshot), None)]
     else:
         records = [read_run_record(store, name) for name in list_run_records(store)]
         if not records:
@@ -70,11 +70,6 @@ def build(place: str, limit: int, checkpoint: str | None) -> tuple[Path, list[st
     for browsed, run in found:
         _show(fo, store, browsed, run, limit, model, folder)
     return folder, [f"{browsed.name}-crops" for browsed, _ in found]
-
-
-def _split_local(store: Store) -> tuple[str, str, str]:
-    folder = store.local()
-    return str(folder.parent.parent), folder.parent.name, folder.name
 
 
 def _checkpoint(store: Store, reference: str) -> Checkpoint:

@@ -8,8 +8,7 @@ from pathlib import Path
 from storage.errors import ExitCode, PersonaError
 from storage.store import Store
 
-OTHERS = ("training", "models", "benchmarks", "evaluations", "comparisons", "reviews")
-"""Folders below a root whose writers do not hold its lock: what lies there half-written may still be worked on."""
+LOCK = ".persona.lock"
 
 
 class RootInUseError(PersonaError):
@@ -31,7 +30,7 @@ def root_lock(store: Store) -> Iterator[None]:
         yield
         return
     with folder_lock(store.local()):
-        store.sweep(spare=OTHERS)
+        store.sweep()
         yield
 
 
@@ -43,7 +42,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
         RootInUseError: another run holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

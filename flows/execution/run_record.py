@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from storage.digest import canonical_json
 from storage.errors import ExitCode, InputError, PersonaError
 from storage.report import WHOLE, ItemCounts, StageReport, checked
-from storage.run_record import RunRecord, run_record_path
+from storage.run_record import RunRecord, write_run_record
 from storage.shard import Shard
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -81,4 +80,4 @@ class RunRecorder:
             reports=tuple(self.reports),
             shards={stage: [shard.name for shard in shards] for stage, shards in self.stages.items()},
         )
-        self._store.write_text(run_record_path(self._name), canonical_json(record))
+        write_run_record(self._store, record)

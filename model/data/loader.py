@@ -13,14 +13,15 @@ from typing import Any, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from model.data.degradation import DegradationConfig, degrade, draw_recipe
 from model.data.item_rng import item_rng
 from model.data.order import CropOrder, RowGroup, Window, crop_order
-from storage.errors import InputError
+from storage.errors import InputError, PersonaError
+from storage.parquet import open_parquet
+from storage.snapshot import REMEDY
 from storage.store import Store
 
 
@@ -58,7 +59,7 @@ class CropStream(IterableDataset[Any]):
     world_size: int
     start_step: int
 
-    def __iter__(self) -> Iterator[dict[str, Any] | ValueError]:
+    def __iter__(self) -> Iterator[dict[str, Any] | PersonaError]:
         """Batches with eight-bit pictures, a quarter of the memory; what is wrong with one comes in its place."""
         try:
             crops: list[TrainingCrop] = []
@@ -67,7 +68,7 @@ class CropStream(IterableDataset[Any]):
                 if len(crops) == self.batch_size:
                     yield _stacked(crops)
                     crops = []
-        except ValueError as error:
+        except PersonaError as error:
             yield error
 
     def _crops(self) -> Iterator[TrainingCrop]:
@@ -102,11 +103,8 @@ def _read_rows(snapshot: Store, window: Window, rows: np.ndarray) -> dict[int, t
 
 
 def _read_group(snapshot: Store, group: RowGroup, rows: np.ndarray) -> list[tuple[str, bytes]]:
-    try:
-        with snapshot.filesystem.open_input_file(snapshot.full(group.path)) as file:
-            table = pq.ParquetFile(file).read_row_group(group.number, ["crop_id", "image.bytes"], use_threads=False)
-    except OSError as error:
-        raise InputError(f"{snapshot.root}/{group.path} cannot be read ({error}): is it still there?") from error
+    with open_parquet(snapshot, group.path, REMEDY) as parquet:
+        table = parquet.read_row_group(group.number, ["crop_id", "image.bytes"], use_threads=False)
     crops = table.take(rows).to_pylist()
     return [(crop["crop_id"], crop["image"]["bytes"]) for crop in crops]
 
@@ -198,7 +196,7 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
     batches = iter(loader)  # starts the workers
     cv2.setNumThreads(num_threads)
     for batch in batches:
-        if isinstance(batch, ValueError):
+        if isinstance(batch, PersonaError):
             raise batch
         yield {
             "crop_id": batch["crop_id"],

@@ -10,11 +10,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from model.data.item_rng import item_rng
 from storage.errors import InputError
-from storage.snapshot import load_manifest
+from storage.parquet import open_parquet
+from storage.snapshot import REMEDY, load_manifest
 from storage.store import Store
 
 GROUPS_PER_WINDOW = 32
@@ -98,10 +98,7 @@ def crop_order(snapshot: Store, seed: int) -> CropOrder:
 
 
 def _row_groups(snapshot: Store, path: str) -> list[RowGroup]:
-    try:
-        with snapshot.filesystem.open_input_file(snapshot.full(path)) as file:
-            metadata = pq.read_metadata(file)
-    except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
-        raise InputError(f"{snapshot.root}/{path} cannot be read: compare with `persona snapshot verify`") from error
+    with open_parquet(snapshot, path, REMEDY) as parquet:
+        metadata = parquet.metadata
     counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     return [RowGroup(path, i, num_rows) for i, num_rows in enumerate(counts) if num_rows]

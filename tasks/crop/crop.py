@@ -27,7 +27,7 @@ from tasks.photos.photos import Signature
 from tasks.photos.places import photos_of
 from tasks.sources.base import Source
 
-VERSION = 2
+VERSION = 3
 """Part of every crop shard's key; raised whenever the same input would give another output."""
 
 MIN_PERSON_INSIDE = 0.5

@@ -18,7 +18,7 @@ from tasks.photos.photos import Signature
 from tasks.photos.places import photos_of
 from tasks.sources.base import Source
 
-VERSION = 1
+VERSION = 2
 """Part of every detect shard's key; raised whenever the same input would give another output."""
 
 

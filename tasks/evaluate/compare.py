@@ -3,11 +3,11 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from storage.digest import digest
 from storage.errors import InputError
 from storage.evaluation import Comparison, Difference, Evaluation
+from storage.parquet import open_parquet
 from storage.store import Store
 from tasks.evaluate.evaluate import PER_IMAGE, EvaluateConfig
 from tasks.metrics.bootstrap import interval_of
@@ -52,8 +52,8 @@ def compare(store: Store, a: Evaluation, b: Evaluation, config: EvaluateConfig) 
 
 def per_image(store: Store, evaluation: Evaluation) -> pa.Table:
     """Every value of an evaluation: crop_id, source, failure, and a column per metric."""
-    with store.filesystem.open_input_file(store.full(f"{evaluation.path}/{PER_IMAGE}")) as file:
-        return pq.read_table(file)
+    with open_parquet(store, f"{evaluation.path}/{PER_IMAGE}", "delete the folder, and evaluate again") as parquet:
+        return parquet.read()
 
 
 def _paired(metric: str, a: pa.Table, b: pa.Table, about: Evaluation, config: EvaluateConfig) -> Difference | None:

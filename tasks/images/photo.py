@@ -7,7 +7,9 @@ import numpy as np
 
 from storage.frozen import Frozen
 from storage.reasons import Reason
-from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, PhotoHeader, PixelFormat, read_header
+from tasks.images.decode import decode
+from tasks.images.other_formats import any_header
+from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, PhotoHeader, PixelFormat
 from tasks.images.rejection import Unusable
 
 
@@ -17,8 +19,9 @@ class PhotoConfig(Frozen):
     max_pixels: int = 100_000_000
     """A header that announces more pixels (width times height) is refused before anything is decoded."""
     pixel_formats: tuple[PixelFormat, ...] = ("rgb8", "rgba8")
-    """Pixel formats that are read; rgba8 only where every pixel is opaque. Grey, CMYK, palette, 16-bit and animated
-    files are refused unless named here, since their conversion to 8-bit RGB is not the photo that was taken."""
+    """Pixel formats that are read, transparent ones only where every pixel is opaque. Grey, CMYK, palette, 16-bit and
+    floating point files are refused unless named here, since their 8-bit RGB is not the photo that was taken; animated
+    ones and "other" always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,13 @@ class OpenedPhoto:
         return size[::-1] if apply_exif and self.header.is_turned else size
 
     def pixels(self, apply_exif: bool) -> np.ndarray | Unusable:
-        """The photo as (H, W, 3) uint8 BGR, upright if `apply_exif`."""
-        pixels = _decode(self.data, self.header)
-        if isinstance(pixels, Unusable) or not apply_exif:
+        """The photo as (H, W, 3) uint8 BGR in sRGB, upright if `apply_exif`; refused unless it is opaque."""
+        pixels = decode(self.data, self.header)
+        if isinstance(pixels, Unusable):
             return pixels
-        return upright(pixels, self.header.exif_orientation)
+        if pixels.alpha is not None and pixels.alpha.min() < 255:
+            return Unusable(Reason.PIXEL_FORMAT, detail=f"{self.header.pixel_format}, not opaque")
+        return upright(pixels.bgr, self.header.exif_orientation) if apply_exif else pixels.bgr
 
 
 def open_photo(data: bytes | Unusable, config: PhotoConfig) -> OpenedPhoto | Unusable:
@@ -57,7 +62,7 @@ def load_photo(data: bytes | Unusable, config: PhotoConfig, apply_exif: bool) ->
 
 def _accepted_header(data: bytes, config: PhotoConfig) -> PhotoHeader | Unusable:
     try:
-        header = read_header(data)
+        header = any_header(data)
     except NotAnImageError as error:
         return Unusable(Reason.NOT_AN_IMAGE, detail=str(error))
     except HeaderTooShortError as error:
@@ -68,24 +73,6 @@ def _accepted_header(data: bytes, config: PhotoConfig) -> PhotoHeader | Unusable
     if header.pixel_format not in config.pixel_formats:
         return Unusable(Reason.PIXEL_FORMAT, detail=header.pixel_format)
     return header
-
-
-def _decode(data: bytes, header: PhotoHeader) -> np.ndarray | Unusable:
-    has_alpha = header.pixel_format in ("rgba8", "rgba16")
-    mode = cv2.IMREAD_UNCHANGED if has_alpha else cv2.IMREAD_COLOR
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        return Unusable(Reason.TRUNCATED_IMAGE, detail=error.err)
-    if pixels is None or pixels.shape[:2] != (header.height_px, header.width_px):
-        return Unusable(Reason.TRUNCATED_IMAGE)
-    if pixels.dtype != np.uint8:
-        pixels = (pixels // 256).astype(np.uint8)
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        if pixels[..., 3].min() < 255:
-            return Unusable(Reason.PIXEL_FORMAT, detail=f"{header.pixel_format}, not opaque")
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
-    return pixels
 
 
 def upright(pixels: np.ndarray, exif_orientation: int) -> np.ndarray:

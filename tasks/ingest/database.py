@@ -236,8 +236,8 @@ CREATE TABLE photo_state AS
 SELECT seq, photo_id, hash,
     CASE WHEN reason IS NOT NULL THEN reason
          WHEN NOT {{needs_box}} OR has_kept THEN NULL
-         WHEN has_kept IS NOT NULL THEN '{Reason.NO_BOX_LEFT}'
          WHEN is_cut THEN '{Reason.ANNOTATIONS_CUT}'
+         WHEN has_kept IS NOT NULL THEN '{Reason.NO_BOX_LEFT}'
          ELSE '{Reason.NO_PERSON}' END AS reason
 FROM listed LEFT JOIN (
     SELECT photo_id, bool_or(reason IS NULL) AS has_kept FROM (

@@ -21,10 +21,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from storage.digest import canonical_json, digest
+from storage.digest import digest
+from storage.errors import DamagedFileError
 from storage.reasons import Reason
 from storage.report import CountsDoNotAddUpError, Item, StageReport, Tally
 from storage.schema import BOXES, PHOTOS, REJECTS
+from storage.sealed import read_record, write_record
 from storage.shard import Shard, ShardWriter
 from storage.store import SCRATCH, Store
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, read_header
@@ -82,8 +84,7 @@ def ingest_source(
     """
     key = _key(store, source, photos_per_shard)
     commit = _commit_path(source, key)
-    if store.exists(commit):
-        store.filesystem.delete_file(store.full(commit))  # until the last shard is written again, nothing is done
+    store.remove(commit)  # until the last shard is written again, nothing is done
     with _scratch_folder(store, source) as folder, closing(scratch_database(folder, MEMORY_MB)) as database:
         (folder / "reader").mkdir()
         photos = photos_of(source.photos, store)
@@ -93,7 +94,7 @@ def ingest_source(
         shards = [Shard(store, "ingest", source.name, number, key) for number in range(num_shards)]
         reports = list(_write(database, folder, shards, _boxes_refer_to(database, source, photos)))
     _check_nothing_lost(source, num_read, reports)
-    store.write_text(commit, canonical_json({"num_shards": num_shards}))
+    write_record(store, commit, {"num_shards": num_shards})
     return shards
 
 
@@ -106,16 +107,27 @@ def _commit_path(source: Source, key: str) -> str:
 
 
 def _finished(store: Store, source: Source, key: str) -> list[Shard] | None:
-    commit = _commit_path(source, key)
-    if not store.exists(commit):
+    num_shards = _num_shards(store, _commit_path(source, key))
+    if num_shards is None:
         return None
-    num_shards = store.read_json(commit)["num_shards"]
     shards = [Shard(store, "ingest", source.name, number, key) for number in range(num_shards)]
     photos = photos_of(source.photos, store)
     for shard in shards:
-        if not shard.is_done() or any_changed(photos, shard.manifest()["unread_files"]):
+        if not shard.is_done() or any_changed(photos, shard.manifest().unread_files):
             return None
     return shards
+
+
+def _num_shards(store: Store, commit: str) -> int | None:
+    """How many shards the source has; None where nothing says so any more, and the source is read again."""
+    if not store.exists(commit):
+        return None
+    try:
+        content = read_record(store, commit, "")
+    except DamagedFileError:
+        return None
+    num_shards = content.pop("num_shards", None)
+    return num_shards if isinstance(num_shards, int) and not content else None
 
 
 @contextlib.contextmanager

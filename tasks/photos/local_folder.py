@@ -3,14 +3,16 @@
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from storage.reasons import Reason
 from tasks.images.rejection import Unusable
+from tasks.photos.name_table import Entry, NameTable, write_table
+from tasks.photos.names import Parts, is_image, parts_of
 from tasks.photos.photos import MAX_FILE_BYTES, Listed, Signature, Unlisted
 
 
@@ -24,21 +26,26 @@ class LocalFolder:
     def _real_root(self) -> str:
         return os.path.realpath(self.folder)
 
-    def read(self, path: str) -> bytes | Unusable:
-        """See Photos; the photo's real place is below the folder, and it is a plain file."""
-        return self._read(path, None)
+    is_remote = False
 
-    def start(self, path: str, num_bytes: int) -> bytes | Unusable:
-        """See Photos."""
-        return self._read(path, num_bytes)
+    def read(self, entry: Entry, num_bytes: int | None = None) -> bytes | Unusable:
+        """The bytes of a file that was found here."""
+        found = self.read_exactly(entry["path"], num_bytes)
+        return Unusable(Reason.MISSING_FILE, detail=entry["path"]) if found is None else found
 
-    def _read(self, path: str, num_bytes: int | None) -> bytes | Unusable:
+    def read_exactly(self, path: str, num_bytes: int | None = None) -> bytes | Unusable | None:
+        """The bytes of the file of exactly this path, or the first `num_bytes` of them; None where there is none.
+
+        Its real place is below the folder, and it is a plain file.
+        """
+        if path.startswith("/"):
+            return None
         try:
             handle = self._open(path)
             if handle is None:
                 return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=path)
         except FileNotFoundError:
-            return Unusable(Reason.MISSING_FILE, detail=path)
+            return None
         except ValueError:  # a NUL in the name
             return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=repr(path))
         except OSError as error:
@@ -68,22 +75,44 @@ class LocalFolder:
             return None
         return os.open(real, flags)
 
-    def signature(self, path: str) -> Signature | None:
+    def at_path(self, path: str) -> Entry | None:
+        """What lies at exactly this path, if anything does."""
+        try:
+            is_inside = not path.startswith("/") and parts_of(path) is not None
+            exists = is_inside and (self.folder / path).exists()
+        except (OSError, ValueError):  # not to be reached; a NUL in the name
+            return None
+        return {"path": path} if exists else None
+
+    def find(self, listed: Parts) -> list[Entry]:
+        """The files that a listed name may mean."""
+        return self._table.find(listed)
+
+    @cached_property
+    def _table(self) -> NameTable:
+        with tempfile.NamedTemporaryFile(suffix=".arrow") as file:  # the map outlives the name
+            paths = (entry.path for entry in self.listing() if isinstance(entry, Listed))
+            write_table(Path(file.name), (_entry(path) for path in paths if is_image(path) and _is_text(path)))
+            return NameTable(Path(file.name))
+
+    def signature(self, entry: Entry) -> Signature | None:
         """[size in bytes, mtime in ns], and a 0 behind them where this user may not read the file."""
-        place = self.folder / path
+        place = self.folder / entry["path"]
         try:
             facts = place.stat()
             readable = os.access(place, os.R_OK)
-        except (OSError, ValueError):  # absent or not to be reached; a NUL in the name
+        except (OSError, ValueError):  # gone, or not to be reached
             return None
         return [facts.st_size, facts.st_mtime_ns, *([] if readable else [0])]
 
-    def reading(self, paths: Sequence[str]) -> AbstractContextManager[Callable[[str], bytes | Unusable]]:
-        """See Photos; the operating system reads ahead by itself."""
-        return nullcontext(self.read)
+    def __getstate__(self) -> Path:
+        return self.folder
 
-    def files(self) -> Iterator[Listed | Unlisted]:
-        """See Photos.
+    def __setstate__(self, state: Path) -> None:
+        object.__setattr__(self, "folder", state)
+
+    def listing(self) -> Iterator[Listed | Unlisted]:
+        """Every file, folder by folder, each sorted by name.
 
         A link to a file or folder outside is refused. A link to a folder inside is passed over: what it shows is
         listed where it really lies, and no circle of links can be entered.
@@ -99,20 +128,30 @@ class LocalFolder:
             return
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            is_folder = _is_folder(entry)
+            leads_on = is_folder(entry)
             if entry.is_symlink():
                 if not f"{os.path.realpath(entry.path)}/".startswith(self._real_root.rstrip("/") + "/"):
-                    yield Unlisted(path, Reason.PATH_OUTSIDE_ROOT, "symbolic link", is_folder)
+                    yield Unlisted(path, Reason.PATH_OUTSIDE_ROOT, "symbolic link", leads_on)
                     continue
-                if is_folder:
+                if leads_on:
                     continue
-            elif is_folder:
+            elif leads_on:
                 yield from self._walk(path)
                 continue
             yield Listed(path, _size_of(entry))
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
+def _entry(path: str) -> Entry:
+    return {"path": path, "archive": 0, "offset": 0, "size": -1, "packed_size": -1, "stamp": ""}
+
+
+def _is_text(path: str) -> bool:
+    """Whether a name can stand in a table; Python marks bytes that are no UTF-8 with half surrogate pairs."""
+    return path.isascii() or os.fsencode(path).decode("utf-8", "replace") == path
+
+
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a circle of links

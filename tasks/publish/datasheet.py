@@ -5,7 +5,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 
 from storage.reasons import Reason
@@ -26,8 +25,8 @@ def contents_of(snapshot: Snapshot, files: Sequence[FileFacts], metrics: Sequenc
     columns = [*_ABOUT_ROWS, *metrics, "score"]
     tables = []
     for file in files:
-        with snapshot.store.filesystem.open_input_file(snapshot.store.full(snapshot.file(file.path))) as opened:
-            table = pq.read_table(opened, columns=columns)
+        with snapshot.open(file.path) as parquet:
+            table = parquet.read(columns=columns)
         tables.append(table.append_column("split", pa.array([file.split] * table.num_rows, pa.string())))
     rows = pa.concat_tables(tables)
     per_source: dict[str, dict[str, int]] = {}

@@ -18,10 +18,11 @@ from pydantic import PositiveInt
 from storage.digest import RowsDigest, digest, sha256_of_file
 from storage.errors import InputError
 from storage.frozen import Frozen
+from storage.parquet import TableWriter
 from storage.report import StageReport
 from storage.schema import CROPS, with_image_feature
-from storage.shard import Shard, TableWriter
-from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, sha256_of_stored_file
+from storage.shard import Shard
+from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, facts_of_written, note_written
 from storage.store import Store
 from tasks.select.review_effect import review_effect
 from tasks.select.scored_crops import ScoredShard
@@ -64,10 +65,6 @@ class Part:
     def num_rows(self) -> int:
         """Crops in the file."""
         return sum(len(piece.crop_ids) for piece in self.pieces)
-
-    def is_done(self) -> bool:
-        """The file is there; it was renamed into place when it was complete."""
-        return self.snapshot.store.exists(self.snapshot.file(self.path))
 
 
 @dataclass(frozen=True)
@@ -208,10 +205,10 @@ def write_part(part: Part, on_progress: OnProgress | None = None) -> FileFacts:
         ValueError: a crop of the plan is not in its shard.
     """
     store, target = part.snapshot.store, part.snapshot.file(part.path)
-    if part.is_done():
+    if written := facts_of_written(part.snapshot, part.path):
         if on_progress:
             on_progress(part.num_rows)
-        return _facts_of_written(part)
+        return written
     schema = published_schema(list(part.pieces[0].scored.scores))
     with store.new_file(target, durable=True) as aside:
         writer = TableWriter(aside, schema)
@@ -220,21 +217,14 @@ def write_part(part: Part, on_progress: OnProgress | None = None) -> FileFacts:
                 writer.extend(batch)
                 if on_progress:
                     on_progress(batch.num_rows)
-            num_bytes = writer.close()["bytes"]
+            num_bytes = writer.close().bytes
         except BaseException:
             writer.abandon()
             raise
         if writer.num_rows != part.num_rows:
             raise InputError(f"{target}: {part.num_rows} crops were chosen, {writer.num_rows} are there; select again")
-        return FileFacts(part.path, part.split, part.num_rows, num_bytes, sha256_of_file(aside))
-
-
-def _facts_of_written(part: Part) -> FileFacts:
-    """What an earlier run wrote and did not live to commit."""
-    store, path = part.snapshot.store, part.snapshot.file(part.path)
-    return FileFacts(
-        part.path, part.split, part.num_rows, store.size_bytes(path) or 0, sha256_of_stored_file(store, path)
-    )
+        facts = FileFacts(part.path, part.split, part.num_rows, num_bytes, sha256_of_file(aside))
+    return note_written(part.snapshot, facts)
 
 
 def rows_of(pieces: Sequence[Piece], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

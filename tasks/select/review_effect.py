@@ -58,7 +58,7 @@ def review_effect(selection: Sequence[Shard]) -> ReviewEffect | None:
     Args:
         selection: the shards that `select` returned.
     """
-    reviewed = [shard.read("reviewed") for shard in selection if "reviewed" in shard.manifest()["tables"]]
+    reviewed = [shard.read("reviewed") for shard in selection if "reviewed" in shard.manifest().tables]
     rows = pa.concat_tables(reviewed).to_pylist() if reviewed else []
     if not rows:
         return None

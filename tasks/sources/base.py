@@ -6,11 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import DirectoryPath, StringConstraints
+from pydantic import StringConstraints
 
 from storage.digest import sha256_of_file
 from storage.frozen import HOW, Frozen
 from tasks.photos.photos import Photos
+from tasks.photos.places import PhotoPlaces
 from tasks.sources.records import Records
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -24,8 +25,9 @@ class Source(Frozen, ABC):
 
     name: SourceName
     """Name in every table, file name and funnel; lower case."""
-    photos: Annotated[DirectoryPath, HOW]
-    """Folder that holds the photos; nothing outside of it is ever read."""
+    photos: Annotated[PhotoPlaces, HOW]
+    """Folders, archives (tar, tar.gz, zip), patterns such as `patch*.tar.gz`, folders of archives, or addresses of
+    these in buckets (`s3://`, `gs://`, `az://`), one or several; nothing outside of them is ever read."""
     exif_orientation: Literal["auto", "ignore", "apply", "apply_to_boxes"] = "auto"
     """How photos that are stored turned become upright, and whether their boxes turn with them. 'apply': the boxes
     refer to the upright photo; 'apply_to_boxes': they refer to the stored pixels and are turned with the photo;

@@ -5,18 +5,35 @@ outside of the photo, since it is guessed where the body is hidden. The keys in 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import xxhash
 from pydantic import FilePath
 
+from storage.errors import InputError
 from storage.frozen import HOW
 from storage.reasons import Reason
 from tasks.photos.photos import Photos
 from tasks.sources.base import Source
-from tasks.sources.records import PersonBox, Photo, Records, Unread, WrongFieldError, field, identity, xyxy_of_xywh
+from tasks.sources.labels import Labels, is_person, no_person_label
+from tasks.sources.recognise import expect_format
+from tasks.sources.records import (
+    PersonBox,
+    Photo,
+    Records,
+    Unread,
+    WrongFieldError,
+    field,
+    flags_of,
+    identity,
+    short,
+    xyxy_of_xywh,
+)
 
+_MASK = "mask"
 _KEYS = {"full": "fbox", "visible": "vbox", "head": "hbox"}
 
 
@@ -29,6 +46,8 @@ class CrowdHumanSource(Source):
     """The ODGT file."""
     box: Literal["full", "visible", "head"] = "full"
     """Which box a person is cropped by; the full one may reach outside of the photo, and the crop clips it."""
+    labels: Labels = ("person",)
+    """Tags that are people, compared without case; a "mask" is a region to ignore, whatever stands here."""
 
     def annotation_files(self) -> list[Path]:
         """The ODGT file."""
@@ -36,41 +55,52 @@ class CrowdHumanSource(Source):
 
     def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source."""
+        expect_format(self.annotations, self.format)
+        tags: Counter[str] = Counter()
         with self.annotations.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.isspace():
-                    yield from self._photo(line, f"{self.annotations.name}:{number}")
+                    yield from self._photo(line, f"{self.annotations.name}:{number}", tags)
+        if tags and not any(tag == _MASK or is_person(tag, self.labels) for tag in tags):
+            raise InputError(no_person_label(self.annotations, self.labels, tags.elements()))
 
-    def _photo(self, line: bytes, place: str) -> Iterator[Records]:
+    def _photo(self, line: bytes, place: str, tags: Counter[str]) -> Iterator[Records]:
         try:
             record = json.loads(line)
             photo_id, boxes = identity(field(record, "ID")), field(record, "gtboxes")
             if not isinstance(boxes, list):
                 raise WrongFieldError("gtboxes is no list")
         except (ValueError, RecursionError) as error:  # bad UTF-8, no JSON, or other fields
-            yield Unread("record", Reason.BROKEN_RECORD, f"{place}: {error}")
+            is_cut = isinstance(error, json.JSONDecodeError) and not line.endswith(b"\n")
+            yield Unread("record", Reason.ANNOTATIONS_CUT if is_cut else Reason.BROKEN_RECORD, f"{place}: {error}")
             return
-        yield Photo(photo_id, f"{photo_id}.jpg")
+        yield Photo(photo_id, f"{photo_id}.jpg", record=xxhash.xxh3_64_intdigest(line.strip()))
         for index, box in enumerate(boxes):
             try:
-                yield self._box(photo_id, index, box)
+                tag = field(box, "tag")
+                if not isinstance(tag, str):
+                    raise WrongFieldError(f"tag {short(tag)} is no text")
+                tags[tag] += 1
+                if tag == _MASK or is_person(tag, self.labels):
+                    yield from self._box(photo_id, index, box)
             except WrongFieldError as error:
                 yield Unread("box", Reason.BROKEN_RECORD, f"{place}: box {index}: {error}", photo_id, f"n{index}")
 
-    def _box(self, photo_id: str, index: int, box: Any) -> PersonBox:  # noqa: ANN401
-        tag, extra = field(box, "tag"), box.get("extra") or {}
-        if tag not in ("person", "mask"):
-            raise WrongFieldError(f"tag {tag!r} is neither person nor mask")
+    def _box(self, photo_id: str, index: int, box: dict[str, Any]) -> Iterator[PersonBox | Unread]:
+        extra = box.get("extra") or {}
         if not isinstance(extra, dict):
             raise WrongFieldError("extra is no object")
-        occluded = extra.get("occ")
-        return PersonBox(
+        box_id = identity(extra["box_id"]) if "box_id" in extra else f"n{index}"
+        flags, odd = flags_of(("occ", "ignore"), extra)
+        yield PersonBox(
             photo_id=photo_id,
-            box_id=identity(extra["box_id"]) if "box_id" in extra else f"n{index}",
+            box_id=box_id,
             bbox_xyxy_px=xyxy_of_xywh(field(box, _KEYS[self.box])),
             visible_bbox_xyxy_px=xyxy_of_xywh(box["vbox"]) if "vbox" in box else None,
             head_bbox_xyxy_px=xyxy_of_xywh(box["hbox"]) if "hbox" in box else None,
-            labels=(tag,),
-            occluded=None if occluded is None else bool(occluded),
-            ignore=tag == "mask" or extra.get("ignore") == 1,
+            labels=(box["tag"],),
+            occluded=flags["occ"],
+            ignore=box["tag"] == _MASK or flags["ignore"] is True,
         )
+        for name in odd:
+            yield Unread("field", Reason.UNREADABLE_FIELD, f"{name} is {short(extra[name])}", photo_id, box_id)

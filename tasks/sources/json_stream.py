@@ -9,7 +9,7 @@ import codecs
 import json
 import json.scanner
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,8 @@ READ_BYTES = 1 << 20
 MAX_ITEM_CHARS = 1 << 25
 """No item of an annotation file is longer (COCO's longest are 1 MB); text that long without an end is broken."""
 
+_MARK = re.compile(r'["\[\]{}]')
+_REST_OF_TEXT = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SPACE = re.compile(r"[ \t\n\r]*")
 _AFTER_ITEM = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
 _scan: Callable[[str, int], tuple[Any, int]] = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[arg-type]
@@ -28,13 +30,20 @@ class CutError(Exception):
     """The file ends, or stops being JSON, before its last bracket; the message says where."""
 
 
-def arrays_of(path: Path) -> Iterator[tuple[str, Iterator[Any]]]:
-    """(key, items) of every array in the file's top-level object, in its order; each is to be read to its end.
+class TooDeep:
+    """Stands for an item with more brackets inside each other than the parser takes."""
 
-    Values that are no arrays are passed over.
+    def __repr__(self) -> str:
+        return "nested too deeply"
+
+
+def arrays_of(path: Path, keys: Collection[str]) -> Iterator[tuple[str, Iterator[Any]]]:
+    """(key, items) of the named arrays in the file's top-level object, in its order; each is to be read to its end.
+
+    Values that are no arrays and keys that are not named are passed over unparsed.
 
     Raises:
-        ValueError: the file holds something other than a JSON object.
+        ValueError: the file holds something other than a JSON object, or something behind it.
         CutError: here or by the items, after every item in front of the cut was given.
     """
     with path.open("rb") as file:
@@ -44,17 +53,20 @@ def arrays_of(path: Path) -> Iterator[tuple[str, Iterator[Any]]]:
             raise InputError(f"{path} is no JSON object: it starts with {first!r}")
         window.at += 1
         if window.next_char() == "}":
+            window.at += 1
+            window.expect_end()
             return
         while window.next_char() == '"':
             key = window.value()
             window.expect(":")
-            if window.next_char() != "[":
-                window.value()
-            else:
+            if window.next_char() == "[" and key in keys:
                 window.at += 1
                 yield key, window.items(key)
+            else:
+                window.skip()
             window.expect(",}")
             if window.last == "}":
+                window.expect_end()
                 return
         raise window.cut("between two keys")
 
@@ -146,6 +158,38 @@ class _Window:
         self.at = end
         return value
 
+    def skip(self) -> None:
+        """Step over the value at this position without parsing it, however long or deep it is."""
+        depth = 0
+        if self.next_char() not in ("{", "[", '"'):
+            self.value()
+            return
+        while True:
+            mark = _MARK.search(self.text, self.at)
+            end = mark.end() if mark else len(self.text)
+            if mark and mark[0] == '"':
+                text = _REST_OF_TEXT.match(self.text, end)
+                if text is None:
+                    self.at = mark.start()
+                    if not self.grow():
+                        raise self.cut("in a text")
+                    continue
+                end = text.end()
+            elif mark:
+                depth += 1 if mark[0] in "[{" else -1
+            self.at = end
+            if mark and depth == 0:
+                return
+            if mark is None and not self.grow():
+                raise self.cut("in a value")
+
+    def expect_end(self) -> None:
+        """Nothing but white space is left."""
+        if self.next_char():
+            raise InputError(
+                f"{self._path} goes on behind the end of its JSON object, from byte {self._byte()} on: a file holds one"
+            )
+
     def items(self, key: str) -> Iterator[Any]:
         """The items of an array; the position is behind its opening bracket."""
         if self.next_char() == "]":
@@ -157,8 +201,19 @@ class _Window:
             try:
                 item, end = _scan(text, at)
                 after = _AFTER_ITEM.match(text, end)
-            except (StopIteration, ValueError, RecursionError):
+            except (StopIteration, ValueError):
                 after = None
+            except RecursionError:
+                self.at = at
+                self.skip()
+                self.expect(",]")
+                num += 1
+                yield TooDeep()
+                if self.last == "]":
+                    return
+                self.next_char()
+                text, at = self.text, self.at
+                continue
             if after is None or (after.end() == len(text) and after[1] == ","):
                 self.at = at
                 if self.grow():
@@ -175,6 +230,7 @@ class _Window:
 
     def cut(self, where: str) -> CutError:
         """What is wrong at this position."""
-        rest = self.text[self.at :]
-        at_byte = self._file.tell() - len(rest.encode("utf-8", "replace"))
-        return CutError(f"{self._path.name} cannot be read from byte {at_byte} on, {where}")
+        return CutError(f"{self._path.name} cannot be read from byte {self._byte()} on, {where}")
+
+    def _byte(self) -> int:
+        return self._file.tell() - len(self.text[self.at :].encode("utf-8", "replace"))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -28,11 +29,12 @@ _SHOWN = 20
 
 def is_person(name: str | None, labels: Labels) -> bool:
     """Whether `name` is one of `labels`, compared without case."""
-    return name is not None and name.strip().casefold() in _folded(labels)
+    return name is not None and _is_person(name, labels)
 
 
-def _folded(labels: Labels) -> set[str]:
-    return {label.strip().casefold() for label in labels}
+@lru_cache(maxsize=1024)
+def _is_person(name: str, labels: Labels) -> bool:
+    return name.strip().casefold() in {label.strip().casefold() for label in labels}
 
 
 def no_person_label(where: Path, labels: Labels, found: Iterable[str | None]) -> str:

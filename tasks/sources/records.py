@@ -1,7 +1,7 @@
 """What every source reader yields, whatever its format: photos, person boxes, and records that cannot be read."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from storage.reasons import Reason
 from storage.report import Item
 from storage.schema import BOX_XYXY_PX, BOXES, PHOTOS
+from tasks.photos.names import parts_of
 from tasks.photos.photos import Signature
 
 BBox = tuple[float, float, float, float]
@@ -91,19 +92,24 @@ class WrongFieldError(ValueError):
 def field(record: Any, name: str) -> Any:  # noqa: ANN401 - whatever a parser made of the annotations
     """`record[name]`."""
     if not isinstance(record, dict):
-        raise WrongFieldError(f"{_short(record)} is no record")
+        raise WrongFieldError(f"{short(record)} is no record")
     if name not in record:
         raise WrongFieldError(f"{name} is missing")
     return record[name]
 
 
 def identity(value: Any) -> str:  # noqa: ANN401
-    """An id as text; numbers and texts are ids, anything else is a WrongFieldError."""
+    """An id as text; whole numbers and texts are ids, anything else is a WrongFieldError.
+
+    9.0 is 9, as a table program writes it; beyond 2^53 such a number may have been another one.
+    """
     if type(value) is int:
         return str(value)
+    if type(value) is float and value.is_integer() and abs(value) < 1 << 53:
+        return str(int(value))
     if type(value) is str and value and _is_unicode(value):
         return value
-    raise WrongFieldError(f"{_short(value)} is no id")
+    raise WrongFieldError(f"{short(value)} is no id")
 
 
 def text(value: Any) -> str | None:  # noqa: ANN401
@@ -122,22 +128,35 @@ def _is_unicode(value: str) -> bool:
     return True
 
 
-def side_px(value: Any) -> int | None:  # noqa: ANN401
-    """A width or height, None where the source does not say."""
-    if value is None:
-        return None
-    if type(value) in (int, float) and 0 < value <= MAX_SIDE_PX and value == math.floor(value):
-        return int(value)
-    raise WrongFieldError(f"{_short(value)} is no width or height")
+def size_px(width: Any, height: Any) -> tuple[int | None, int | None, str | None]:  # noqa: ANN401
+    """Width and height, and what is odd about them: then, as where the source says nothing, the file's header decides.
+
+    Known from real sets: 0 and -1 for what nobody measured, and numbers written as texts.
+    """
+    if width is None and height is None:
+        return None, None, None
+    for side in (width, height):
+        if type(side) not in (int, float) or not 0 < side <= MAX_SIDE_PX or side != math.floor(side):
+            return None, None, f"size is {short(width)} x {short(height)}"
+    return int(width), int(height), None
 
 
-def flag(value: Any) -> bool | None:  # noqa: ANN401
-    """0 or 1 as bool, None where the source does not say."""
-    if value is None:
-        return None
-    if value in (0, 1):
-        return bool(value)
-    raise WrongFieldError(f"{_short(value)} is neither 0 nor 1")
+_FLAGS: dict[Any, bool | None] = {None: None, 0: False, 1: True}  # 0 is False and 0.0 too
+_FLAGS |= {"": None, "?": None, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+
+
+def flags_of(names: Iterable[str], record: Mapping[str, Any]) -> tuple[dict[str, bool | None], list[str]]:
+    """Flags by their names, None where nothing is said or where it is nothing known; and the names of the latter."""
+    flags: dict[str, bool | None] = {}
+    odd = []
+    for name in names:
+        value = record.get(name)
+        try:
+            flags[name] = _FLAGS[value.strip().lower() if isinstance(value, str) else value]
+        except (KeyError, TypeError):  # a list cannot be looked up
+            flags[name] = None
+            odd.append(name)
+    return flags, odd
 
 
 def xyxy_of_xywh(value: Any) -> BBox:  # noqa: ANN401
@@ -146,25 +165,23 @@ def xyxy_of_xywh(value: Any) -> BBox:  # noqa: ANN401
         x, y, width, height = value
         return x + 0.0, y + 0.0, x + width + 0.0, y + height + 0.0
     except (TypeError, ValueError, OverflowError) as error:
-        raise WrongFieldError(f"{_short(value)} is no box of four numbers") from error
+        raise WrongFieldError(f"{short(value)} is no box of four numbers") from error
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """`value` for a message, at most 60 characters."""
     shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
 def leads_outside(path: str) -> bool:
-    """Whether a path leaves its folder by its letters alone: absolute, with `..` or a NUL, or empty.
+    """Whether a path leaves its folder by its letters alone: with `..` or a NUL, or empty.
 
-    Backslashes count as separators, so that what is refused does not depend on the operating system. Symbolic links
-    are not looked at here; `tasks.images.photo` resolves them whenever it opens a photo.
+    Backslashes count as separators, so that what is refused does not depend on the operating system. A path from
+    another machine is none of these: only its end is looked for, in the photo folder. Symbolic links are not looked at
+    here; `tasks.photos.local_folder` resolves them whenever it opens a photo.
     """
-    if "\0" in path:
-        return True
-    parts = path.replace("\\", "/").split("/")
-    has_drive = len(parts) > 1 and len(parts[0]) == 2 and parts[0][1] == ":"
-    return not parts[0] or has_drive or ".." in parts
+    return parts_of(path) is None
 
 
 def photos_batch(photos: Sequence[Photo]) -> pa.RecordBatch:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from storage.errors import InputError
 from storage.snapshot import MANIFEST, Snapshot, list_snapshots
@@ -57,11 +56,12 @@ def growth(newer: Snapshot, older: Snapshot | None) -> Growth:
 
 def _train_ids(snapshot: Snapshot) -> pa.Array:
     files = [file["path"] for file in snapshot.manifest()["files"] if file["split"] == "train"]
-    store = snapshot.store
-    tables = [
-        pq.read_table(store.full(snapshot.file(path)), columns=["crop_id"], filesystem=store.filesystem)
-        for path in files
-    ]
+    tables = [_crop_ids(snapshot, path) for path in files]
     if not tables:
         return pa.array([], pa.string())
     return pa.concat_tables(tables)["crop_id"].combine_chunks()
+
+
+def _crop_ids(snapshot: Snapshot, path: str) -> pa.Table:
+    with snapshot.open(path) as parquet:
+        return parquet.read(columns=["crop_id"])

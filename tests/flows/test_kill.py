@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.execution.root_lock import LOCK
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -86,7 +87,7 @@ def children_of(pid):
 def files_in(root):
     """What lies there, while a run may be adding and sweeping: pathlib's walk would stumble over a folder that goes."""
     walk = os.walk(root, onerror=lambda error: None)
-    return [Path(folder, name) for folder, _, names in walk for name in names if name != ".lock"]
+    return [Path(folder, name) for folder, _, names in walk for name in names if name != LOCK]
 
 
 def content(root):

@@ -178,7 +178,7 @@ def test_a_killed_worker_is_told_in_one_sentence():
 
 def test_a_root_takes_one_run_at_a_time_and_forgets_what_a_killed_one_left(tmp_path):
     store = Store(str(tmp_path))
-    half = tmp_path / "crop" / "x.parquet.77.part"
+    half = tmp_path / "crop" / ".persona-77.part"
     half.parent.mkdir()
     half.touch()
     with root_lock(store):

@@ -49,7 +49,7 @@ def test_a_shard_comes_back_as_it_was_written(tmp_path):
     assert shard.read("scores").to_pylist()[1] == {"crop_id": "c1", "metric": "niqe", "value": 2.0}
     assert shard.read("rejects").num_rows == 0 and shard.read("rejects").schema == REJECTS
     assert shard.num_rows("scores") == 2
-    assert shard.manifest()["unread_files"] == {"a.jpg": [3, 4], "b.jpg": None}
+    assert shard.manifest().unread_files == {"a.jpg": [3, 4], "b.jpg": None}
     content = (tmp_path / shard.table("scores")).read_bytes()
     assert shard.digest_of("scores") == xxhash.xxh3_128_hexdigest(content)
 

@@ -1,9 +1,19 @@
 import random
+from pathlib import Path
 
 import pytest
 
 from storage.digest import sha256_of_file
-from storage.snapshot import FORMAT_VERSION, FileFacts, Snapshot, list_snapshots, load_manifest, verify_snapshot
+from storage.errors import InputError
+from storage.snapshot import (
+    FORMAT_VERSION,
+    FileFacts,
+    Snapshot,
+    list_snapshots,
+    load_manifest,
+    published_at,
+    verify_snapshot,
+)
 from storage.store import Store
 
 CONTENT = {
@@ -81,3 +91,28 @@ def test_no_manifest_is_no_snapshot(snapshot):
 def test_a_manifest_of_another_format_is_refused(snapshot):
     snapshot.commit({**snapshot.manifest(), "format_version": 99})
     assert "format 99" in problems(snapshot)[0]
+
+
+@pytest.mark.parametrize(
+    ("address", "root", "path"),
+    [
+        ("/x", "/", "x"),
+        ("/a/x", "/", "a/x"),
+        ("/a/b/x/", "/a", "b/x"),
+        ("s3://bucket/x", "s3://bucket", "x"),
+        ("s3://bucket/a/b/x/?region=eu&scheme=http", "s3://bucket/a?region=eu&scheme=http", "b/x"),
+    ],
+)
+def test_a_snapshot_lies_at_any_address(address, root, path):
+    found = published_at(address)
+    assert (found.store.root.rstrip("/") or "/", found.path) == (root, path)
+    if root.startswith("/"):
+        assert found.store.local(found.path) == Path(address)
+        assert Store("/").full("") == "/"
+
+
+def test_no_address_is_no_snapshot():
+    with pytest.raises(InputError, match="is no snapshot"):
+        published_at("/")
+    with pytest.raises(InputError, match="no snapshot"):
+        published_at("/persona-nowhere").manifest()

@@ -2,6 +2,7 @@ import json
 import shutil
 from collections import defaultdict
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -80,7 +81,7 @@ def test_finds_the_large_people_of_real_photos(shared_data, tmp_path, config):
 
     for photo in out.read("photos").to_pylist():
         boxes = found.pop(photo["photo_id"])
-        height, width = cv2.imread(str(source.photos / photo["path"])).shape[:2]
+        height, width = cv2.imread(str(Path(source.photos[0]) / photo["path"])).shape[:2]
         assert (photo["width_px"], photo["height_px"], photo["licence"]) == (width, height, "CC BY")
         assert [b["box_id"] for b in boxes] == [str(i) for i in range(len(boxes))]
         assert all(a["confidence"] >= b["confidence"] for a, b in pairwise(boxes))
@@ -145,7 +146,7 @@ def test_a_photo_that_cannot_be_read_costs_its_own_row(shared_data, tmp_path, co
         "missing.jpg": "missing_file",
         "bomb.png": "too_many_pixels",
     }
-    unread = out.manifest()["unread_files"]
+    unread = out.manifest().unread_files
     assert sorted(unread) == ["cut.jpg", "empty.jpg", "missing.jpg", "text.jpg"]
     assert unread["missing.jpg"] is None
 

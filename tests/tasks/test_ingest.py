@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ def test_every_fault_of_the_annotations_has_its_row(tmp_path):
         image(1),
         image(2),
         image(1),
-        image(3, "/etc/passwd"),
+        image(3, "../../etc/passwd"),
         image(4, "../4.jpg"),
         image(5, "a\\..\\..\\5.jpg"),
         image(6),
@@ -245,18 +246,18 @@ def open_images(folder, names):
 
 def test_a_missing_photo_fails_with_its_boxes_until_it_is_there(tmp_path):
     source = open_images(tmp_path, ["here", "gone", "text"])
-    cv2.imwrite(str(source.photos / "here.jpg"), np.zeros((40, 60, 3), np.uint8))
-    (source.photos / "text.jpg").write_text("a text that is no image")
+    cv2.imwrite(str(Path(source.photos[0]) / "here.jpg"), np.zeros((40, 60, 3), np.uint8))
+    (Path(source.photos[0]) / "text.jpg").write_text("a text that is no image")
     shards = ingest(source, tmp_path / "root")
     counts = totals(shards)
     for item in ("photo", "box"):
         assert counts[item].num_kept == 1
         assert counts[item].failed == {Reason.MISSING_FILE: 1, Reason.NOT_AN_IMAGE: 1}
-    unread = shards[0].manifest()["unread_files"]
+    unread = shards[0].manifest().unread_files
     assert unread.keys() == {"gone.jpg", "text.jpg"}
     assert unread["gone.jpg"] is None
     assert unread["text.jpg"][0] == 23
-    cv2.imwrite(str(source.photos / "gone.jpg"), np.zeros((20, 20, 3), np.uint8))
+    cv2.imwrite(str(Path(source.photos[0]) / "gone.jpg"), np.zeros((20, 20, 3), np.uint8))
     assert ingested_shards(Store(str(tmp_path / "root")), source, 1000) is None
     again = ingest(source, tmp_path / "root")
     assert {row["photo_id"]: row["width_px"] for row in rows(again, "photos")} == {"gone": 20, "here": 60}
@@ -265,8 +266,8 @@ def test_a_missing_photo_fails_with_its_boxes_until_it_is_there(tmp_path):
 def test_a_run_that_was_killed_leaves_nothing_that_counts(tmp_path):
     source = coco(tmp_path / "coco", *dataset(50))
     store = Store(str(tmp_path / "root"))
-    (tmp_path / "root/.scratch/coco").mkdir(parents=True)
-    (tmp_path / "root/.scratch/coco/scratch.duckdb").write_text("half a database")
+    (tmp_path / "root/.persona-scratch/coco").mkdir(parents=True)
+    (tmp_path / "root/.persona-scratch/coco/scratch.duckdb").write_text("half a database")
     progress = []
 
     def stop(num):

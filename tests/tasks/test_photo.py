@@ -4,25 +4,26 @@ import io
 import os
 import struct
 import zlib
+from typing import get_args
 
 import cv2
 import imagehash
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from storage.reasons import Reason
+from storage.store import Store
 from tasks.images.perceptual_hash import perceptual_hash
-from tasks.images.photo import PhotoConfig, Unusable, laplacian_variance, load_photo
-from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, read_header
-from tasks.photos.local_folder import LocalFolder
+from tasks.images.photo import PhotoConfig, Unusable, laplacian_variance, load_photo, open_photo
+from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, PixelFormat, read_header
+from tasks.images.rgb_profile import ADOBE_RGB, SRGB_CHROMATICITIES, named_colours, rgb_profile
+from tasks.photos.places import photos_of
 
 CONFIG = PhotoConfig()
-EVERYTHING = PhotoConfig(
-    pixel_formats=("rgb8", "rgba8", "grey8", "grey_alpha8", "palette8", "cmyk8", "rgb16", "rgba16", "grey16", "other")
-)
+EVERYTHING = PhotoConfig(pixel_formats=get_args(PixelFormat))
 
 
 def picture(width=96, height=64, seed=0):
@@ -50,11 +51,28 @@ def png_header(width, height, bits=8, colour=2):
     )
 
 
+def resized_header(jpeg, width, height):
+    """The same JPEG with another size in its frame header."""
+    at = jpeg.index(b"\xff\xc0") + 5
+    return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
+
+
+def flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :]
+
+
+def load(data, config=None, apply_exif=False):
+    return load_photo(data, config or CONFIG, apply_exif)
+
+
 RGB = picture()
 TRANSPARENT = Image.merge("RGBA", (*RGB.split(), Image.new("L", RGB.size, 128)))
 OPAQUE = Image.merge("RGBA", (*RGB.split(), Image.new("L", RGB.size, 255)))
 FRAMES = [picture(), picture().transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
 JPEG, PNG, WEBP = encoded(RGB, "JPEG", quality=95), encoded(RGB, "PNG"), encoded(RGB, "WEBP", quality=95)
+PROGRESSIVE, BMP = encoded(RGB, "JPEG", quality=95, progressive=True), encoded(RGB, "BMP")
+FLOATS = np.asarray(RGB)[..., ::-1].astype(np.float32) / 255
 GREY16 = cv2.imencode(".png", np.full((64, 96), 40_000, np.uint16))[1].tobytes()
 RGB16 = cv2.imencode(".png", np.full((64, 96, 3), 40_000, np.uint16))[1].tobytes()
 
@@ -63,11 +81,19 @@ BAD = {
     "text": (b"<html>not found, but the server said 200</html>", Reason.NOT_AN_IMAGE),
     "short text": (b"no photo", Reason.NOT_AN_IMAGE),
     "one byte": (b"\xff", Reason.TRUNCATED_IMAGE),
-    "gif": (encoded(RGB, "GIF"), Reason.NOT_AN_IMAGE),
+    "psd": (b"8BPS\0\1" + bytes(60), Reason.NOT_AN_IMAGE),
+    "gif": (encoded(RGB, "GIF"), Reason.PIXEL_FORMAT),
+    "animated gif": (encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), Reason.PIXEL_FORMAT),
+    "pages": (encoded(FRAMES[0], "TIFF", save_all=True, append_images=FRAMES[1:]), Reason.PIXEL_FORMAT),
     "jpeg cut in half": (JPEG[: len(JPEG) // 2], Reason.TRUNCATED_IMAGE),
-    "jpeg without its end": (JPEG[:-2], Reason.TRUNCATED_IMAGE),
+    "jpeg without its last bytes": (JPEG[:-12], Reason.TRUNCATED_IMAGE),
+    "jpeg cut between two scans": (PROGRESSIVE[: PROGRESSIVE.rindex(b"\xff\xda")], Reason.TRUNCATED_IMAGE),
     "jpeg header only": (JPEG[:40], Reason.TRUNCATED_IMAGE),
+    "jpeg that says it is smaller": (resized_header(JPEG, 96, 32), Reason.DAMAGED_IMAGE),
+    "jpeg that says it is larger": (resized_header(JPEG, 96, 128), Reason.DAMAGED_IMAGE),
     "png cut": (PNG[: len(PNG) * 9 // 10], Reason.TRUNCATED_IMAGE),
+    "png of which a byte was changed": (flipped(PNG), Reason.DAMAGED_IMAGE),
+    "png that says it is larger": (png_header(96, 128)[:33] + PNG[33:], Reason.TRUNCATED_IMAGE),
     "webp cut": (WEBP[: len(WEBP) * 9 // 10], Reason.TRUNCATED_IMAGE),
     "grey": (encoded(RGB.convert("L"), "JPEG"), Reason.PIXEL_FORMAT),
     "cmyk": (encoded(RGB.convert("CMYK"), "JPEG"), Reason.PIXEL_FORMAT),
@@ -79,52 +105,241 @@ BAD = {
     "animated webp": (encoded(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), Reason.PIXEL_FORMAT),
     "animated png": (encoded(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), Reason.PIXEL_FORMAT),
     "bomb": (png_header(30_000, 30_000), Reason.TOO_MANY_PIXELS),
+    "jpeg bomb": (resized_header(JPEG, 60_000, 60_000), Reason.TOO_MANY_PIXELS),
+    "bmp bomb": (BMP[:18] + struct.pack("<ii", 30_000, 30_000) + BMP[26:], Reason.TOO_MANY_PIXELS),
+    "gif bomb": (b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + encoded(RGB, "GIF")[10:], Reason.TOO_MANY_PIXELS),
+    "tiff bomb": (encoded(Image.new("1", (20_000, 20_000)), "TIFF", compression="group4"), Reason.TOO_MANY_PIXELS),
 }
 
 
+def lying_in(folder):
+    return photos_of((str(folder),), Store(str(folder)))
+
+
 @pytest.mark.parametrize("name", BAD)
-def test_bad_file_gives_its_reason(tmp_path, name):
+def test_bad_file_gives_its_reason(tmp_path, name, capfd):
     data, reason = BAD[name]
     (tmp_path / "photo.jpg").write_bytes(data)
-    found = load_photo(LocalFolder(tmp_path).read("photo.jpg"), CONFIG, apply_exif=False)
+    found = load_photo(lying_in(tmp_path).read("photo.jpg"), CONFIG, apply_exif=False)
     assert isinstance(found, Unusable)
     assert found.reason is reason
+    if name != "png that says it is larger":  # with the right checksum, which only malice has; libpng speaks of it
+        assert capfd.readouterr() == ("", "")
 
 
 GOOD = {
     "jpeg": JPEG,
-    "progressive": encoded(RGB, "JPEG", quality=95, progressive=True),
+    "progressive": PROGRESSIVE,
+    "grey jpeg": encoded(RGB.convert("L"), "JPEG", quality=95),
+    "cmyk": encoded(RGB.convert("CMYK"), "JPEG", quality=95),
+    "two pictures in one jpeg": encoded(RGB, "MPO", save_all=True, append_images=FRAMES[1:], quality=95),
     "png": PNG,
+    "png without its end": PNG[:-12],
     "webp": WEBP,
     "lossless webp": encoded(RGB, "WEBP", lossless=True),
     "opaque alpha": encoded(OPAQUE, "PNG"),
     "grey": encoded(RGB.convert("L"), "PNG"),
     "palette": encoded(RGB.convert("P"), "PNG"),
+    "bmp": BMP,
+    "gif": encoded(RGB, "GIF"),
+    "tiff": encoded(RGB, "TIFF"),
+    "tiff, lzw": encoded(RGB, "TIFF", compression="tiff_lzw"),
+    "tiff, cmyk": encoded(RGB.convert("CMYK"), "TIFF"),
+    "avif": encoded(RGB, "AVIF", quality=95),
 }
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_good_file_gives_the_pixels_that_pillow_sees(tmp_path, name):
     (tmp_path / "ein Föto .jpg").write_bytes(GOOD[name])
-    pixels = load_photo(LocalFolder(tmp_path).read("ein Föto .jpg"), EVERYTHING, apply_exif=False)
+    pixels = load_photo(lying_in(tmp_path).read("ein Föto .jpg"), EVERYTHING, apply_exif=False)
     expected = np.asarray(Image.open(io.BytesIO(GOOD[name])).convert("RGB"))
     assert pixels.dtype == np.uint8
     assert np.abs(pixels[..., ::-1].astype(int) - expected).mean() < 1.5  # JPEG decoders differ by a grey level
 
 
+def test_sixteen_bits_and_floats_become_eight():
+    sixteen = cv2.imencode(".png", np.asarray(RGB)[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+    grey = cv2.imencode(".png", np.asarray(RGB)[..., 0].astype(np.uint16) * 257)[1].tobytes()
+    assert np.array_equal(load(sixteen, EVERYTHING)[..., ::-1], RGB)
+    assert np.array_equal(load(grey, EVERYTHING), np.dstack([np.asarray(RGB)[..., 0]] * 3))
+    tiff = cv2.imencode(".tif", FLOATS)[1].tobytes()
+    assert load(tiff).detail == "float32"
+    assert np.array_equal(load(tiff, EVERYTHING)[..., ::-1], RGB)
+    for unclear in (FLOATS * 255, np.where(FLOATS > 0.9, np.float32("nan"), FLOATS)):
+        assert load(cv2.imencode(".tif", unclear)[1].tobytes(), EVERYTHING).reason is Reason.PIXEL_FORMAT
+
+
+DAMAGE = {
+    "4 KiB of zeros": lambda d, at: d[:at] + bytes(4096) + d[at + 4096 :],
+    "4 KiB gone": lambda d, at: d[:at] + d[at + 4096 :],
+    "cut": lambda d, at: d[:at],
+    "cut and ended": lambda d, at: d[:at] + b"\xff\xd9",
+    "padded instead of complete": lambda d, at: d[:at] + bytes(len(d) - at),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_no_damaged_jpeg_is_read(shared_data, name, capfd):
+    rng = np.random.default_rng(0)
+    for path in sorted((shared_data / "coco_mini/val2017").glob("*.jpg"))[:40]:
+        data = path.read_bytes()
+        at = int(rng.integers(len(data) // 4, len(data) - 5000))
+        found = load(DAMAGE[name](data, at), EVERYTHING)
+        assert isinstance(found, Unusable), path
+        assert found.reason in (Reason.DAMAGED_IMAGE, Reason.TRUNCATED_IMAGE) and found.detail
+    assert capfd.readouterr() == ("", "")
+
+
+def segment_before(data, marker, extra):
+    at = data.index(marker)
+    return data[:at] + extra + data[at:]
+
+
+HARMLESS = {
+    "no end": lambda d: d[:-2],
+    "zeros before the end": lambda d: d[:-2] + bytes(100) + d[-2:],
+    "zeros instead of the end": lambda d: d[:-2] + bytes(100),
+    "bytes between two segments": lambda d: segment_before(d, b"\xff\xdb", b"\1" * 11),
+    "a revision of JFIF that there never was": lambda d: d.replace(b"JFIF\0\1", b"JFIF\0\0", 1),
+    "all of it": lambda d: segment_before(d, b"\xff\xdb", b"\1").replace(b"JFIF\0\1", b"JFIF\0\0", 1)[:-2] + bytes(9),
+    "bytes behind the end": lambda d: d + b"a motion picture",
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+@pytest.mark.parametrize("jpeg", [JPEG, PROGRESSIVE])
+def test_a_fault_on_which_no_pixel_depends_costs_nothing(name, jpeg, capfd):
+    assert np.array_equal(load(HARMLESS[name](jpeg)), load(jpeg))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_unusual_proportion_of_components_is_read():
+    odd = encoded(RGB.resize((32, 16)), "JPEG", subsampling=0)
+    at = odd.index(b"\xff\xc0") + 11
+    odd = odd[:at] + b"\x22" + odd[at + 1 : at + 3] + b"\x21" + odd[at + 4 :]  # a lie, but a legal one
+    assert isinstance(load(odd), np.ndarray)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_exif_orientation_is_applied_or_ignored(tmp_path, kind, orientation):
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_exif_orientation_is_applied_or_ignored(kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {} if kind == "PNG" else {"quality": 95}
-    (tmp_path / "p").write_bytes(encoded(RGB, kind, exif=exif, **options))
-    stored = load_photo(LocalFolder(tmp_path).read("p"), CONFIG, apply_exif=False)
-    turned = load_photo(LocalFolder(tmp_path).read("p"), CONFIG, apply_exif=True)
-    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "p")).convert("RGB"))
-    assert stored.shape == (64, 96, 3)
-    assert turned.shape == expected.shape
-    assert np.abs(turned[..., ::-1].astype(int) - expected).mean() < 1.5
+    options = {} if kind in ("PNG", "TIFF") else {"quality": 95}
+    data = encoded(RGB, kind, exif=exif, **options)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    for apply_exif, wanted in ((False, np.asarray(RGB)), (True, expected)):
+        pixels = load(data, apply_exif=apply_exif)
+        assert pixels.shape == wanted.shape
+        assert open_photo(data, CONFIG).size_px(apply_exif) == wanted.shape[1::-1]
+        assert np.abs(pixels[..., ::-1].astype(int) - wanted).mean() < 2
+
+
+def test_heic_is_read_upright_with_its_extra():
+    heif = pytest.importorskip("pillow_heif", reason="make install EXTRAS=heic")
+    heif.register_heif_opener()
+    data = encoded(RGB, "HEIF", quality=95)
+    assert open_photo(data, CONFIG).header.file_format == "heic"
+    assert np.abs(load(data)[..., ::-1].astype(int) - np.asarray(RGB)).mean() < 3
+
+
+def by_lcms(pixels, icc_profile, mode="RGB"):
+    """Pixels in sRGB as lcms computes them, without its shortcuts."""
+    profile, no_optimisation = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile)), ImageCms.Flags(0x0100)
+    way = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB", flags=no_optimisation)
+    return np.asarray(way.apply(Image.fromarray(pixels, mode))).astype(int)
+
+
+def test_profiles_become_srgb_as_lcms_converts_them(shared_data):
+    profiles = {Image.open(p).info.get("icc_profile") for p in shared_data.rglob("*.*") if p.suffix in (".jpg", ".png")}
+    profiles |= {ADOBE_RGB, named_colours(12, 13), rgb_profile((1.0,), SRGB_CHROMATICITIES)}
+    colours = np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8)
+    num_converted = 0
+    for profile in profiles - {None}:
+        pixels = load(encoded(Image.fromarray(colours), "PNG", icc_profile=profile))[..., ::-1]
+        assert np.abs(pixels - by_lcms(colours, profile)).max() <= 1
+        num_converted += not np.array_equal(pixels, colours)
+    assert num_converted > 8  # of the others, all are sRGB and leave every pixel as it is
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_a_profile_is_found_in_every_format(kind):
+    options = {"lossless": True} if kind == "WEBP" else {} if kind in ("PNG", "TIFF") else {"quality": 100}
+    data = encoded(RGB, kind, icc_profile=ADOBE_RGB, **options)
+    plain = load(encoded(RGB, kind, **options))[..., ::-1]
+    assert np.abs(load(data)[..., ::-1] - by_lcms(np.ascontiguousarray(plain), ADOBE_RGB)).max() <= 1
+
+
+def test_photos_of_the_icc_cases_look_like_the_plain_one(shared_cases):
+    plain = cv2.imread(str(shared_cases / "icc/plain.png")).astype(int)
+    for name in ("icc_p3", "icc_prophoto"):
+        pixels = load((shared_cases / f"icc/{name}.png").read_bytes())
+        stored = cv2.imread(str(shared_cases / f"icc/{name}.png"))
+        differences = np.abs(pixels - plain)
+        assert differences.mean() < 0.8 and np.percentile(differences, 90) <= 2
+        assert np.abs(stored - plain).mean() > 4 * differences.mean()
+
+
+def png_with(chunks):
+    """PNG with more chunks behind its header."""
+    extra = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    return PNG[:33] + extra + PNG[33:]
+
+
+def test_colours_that_are_named_without_a_profile():
+    rgb = np.asarray(RGB)
+
+    def distance(data, profile):
+        expected = rgb.astype(int) if profile is None else by_lcms(rgb, profile)
+        return np.abs(load(data)[..., ::-1] - expected).max()
+
+    adobe = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
+    assert distance(png_with([(b"gAMA", struct.pack(">I", 45455))]), None) == 0
+    assert distance(png_with([(b"gAMA", struct.pack(">I", 100_000))]), rgb_profile((1.0,), SRGB_CHROMATICITIES)) <= 1
+    assert distance(png_with([(b"gAMA", struct.pack(">I", 45470)), (b"cHRM", adobe)]), ADOBE_RGB) <= 1
+    assert distance(png_with([(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100_000))]), None) == 0
+    assert distance(png_with([(b"cICP", bytes([12, 13, 0, 1]))]), named_colours(12, 13)) <= 1
+    assert load(png_with([(b"cICP", bytes([9, 16, 0, 1]))])).reason is Reason.COLOUR_SPACE  # HDR
+    camera = Image.Exif()
+    camera.get_ifd(0x8769)[0xA005] = {1: "R03"}
+    decoded = np.asarray(Image.open(io.BytesIO(JPEG)))
+    adobe_jpeg = encoded(RGB, "JPEG", quality=95, exif=camera)
+    assert np.abs(load(adobe_jpeg)[..., ::-1] - by_lcms(decoded, ADOBE_RGB)).max() <= 1
+
+
+def test_a_profile_that_cannot_be_used_is_a_reason():
+    for kind, profile in (("JPEG", b"no profile"), ("PNG", ADOBE_RGB[:200]), ("WEBP", b"x" * 300)):
+        assert load(encoded(RGB, kind, icc_profile=profile)).reason is Reason.COLOUR_SPACE
+    cmyk = encoded(RGB.convert("CMYK"), "JPEG", icc_profile=ADOBE_RGB)
+    assert load(cmyk, EVERYTHING).reason is Reason.COLOUR_SPACE
+
+
+def test_pixels_of_a_sound_jpeg_are_those_of_opencv(shared_data):
+    num_same = 0
+    for path in sorted((shared_data / "coco_mini").rglob("*.jpg")):
+        data = path.read_bytes()
+        if not read_header(data).icc_profile:
+            num_same += 1
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            assert np.array_equal(load(data, EVERYTHING), cv2.imdecode(np.frombuffer(data, np.uint8), flags)), path
+    assert num_same > 80
+
+
+SMALL = RGB.resize((24, 16))
+KINDS = [encoded(SMALL, kind) for kind in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(KINDS), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6), st.data())
+def test_whatever_is_changed_a_file_is_read_or_has_a_reason(kind, changes, draw):
+    data = bytearray(kind)
+    for at, value in changes:
+        data[at % len(data)] = value
+    found = load(bytes(data[: draw.draw(st.integers(0, len(data)))]), EVERYTHING)
+    assert isinstance(found, np.ndarray | Unusable)
 
 
 def test_nothing_outside_of_the_root_is_read(tmp_path):
@@ -136,16 +351,16 @@ def test_nothing_outside_of_the_root_is_read(tmp_path):
     (root / "alias.jpg").symlink_to(root / "inside.jpg")
     (tmp_path / "photos-of-others").mkdir()
     (tmp_path / "photos-of-others" / "a.jpg").write_bytes(JPEG)
-    for path in ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "../photos-of-others/a.jpg", "a\0.jpg", ""):
-        found = load_photo(LocalFolder(root).read(path), CONFIG, apply_exif=False)
+    for path in ("../secret.jpg", "link.jpg", "../photos-of-others/a.jpg", "a\0.jpg", ""):
+        found = load_photo(lying_in(root).read(path), CONFIG, apply_exif=False)
         assert found.reason in (Reason.PATH_OUTSIDE_ROOT,), path
-    assert isinstance(load_photo(LocalFolder(root).read("alias.jpg"), CONFIG, apply_exif=False), np.ndarray)
+    assert isinstance(load_photo(lying_in(root).read("alias.jpg"), CONFIG, apply_exif=False), np.ndarray)
 
 
 def test_missing_folder_and_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    photos = LocalFolder(tmp_path)
+    photos = lying_in(tmp_path)
     reasons = {p: photos.read(p).reason for p in ("none.jpg", "pipe.jpg", "folder.jpg", "x" * 300)}
     assert reasons.pop("none.jpg") is Reason.MISSING_FILE
     assert set(reasons.values()) == {Reason.UNREADABLE_FILE}

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from storage.snapshot import list_snapshots, verify_snapshot
+from storage.snapshot import facts_of_written, list_snapshots, verify_snapshot
 from storage.store import Store
 from tasks.publish import publish as publishing
 from tasks.publish.publish import PublishConfig, commit_snapshot, plan_snapshot, publish, published_schema, write_part
@@ -155,13 +155,16 @@ def test_the_id_depends_on_what_is_said_but_not_on_the_code_version(tmp_path):
     assert len(list_snapshots(first.store)) == 2
 
 
-@pytest.mark.parametrize("num_files", [0, 2, 6])
+@pytest.mark.parametrize("num_files", [0, 3, 9])
 def test_a_killed_run_leaves_no_snapshot_and_its_rerun_the_same_bytes(tmp_path, num_files):
     store, scored, selection, about = prepared(tmp_path / "b")
     plan = plan_snapshot(store, "people", scored, selection, **about)
     assert killed_at_rename(num_files, publish, plan, "v1")
     assert list_snapshots(store) == []
-    assert len(store.files("snapshots")) == num_files
+    assert len(store.files("snapshots")) + len(store.files("parts")) == num_files
+    for path in store.files("snapshots")[::2]:  # and what lies there was damaged since
+        whole = store.local(path).read_bytes()
+        store.local(path).write_bytes(whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
     store.sweep()
     assert bytes_of(published(tmp_path / "b")) == bytes_of(published(tmp_path / "a"))
 
@@ -175,7 +178,7 @@ def test_parts_are_independent_and_progress_adds_up(tmp_path):
         last = pool.map(write_part, plan.parts[::-1][:1])
     facts = last + [write_part(part, told.append) for part in plan.parts[::-1][1:]]
     assert sum(told) == sum(part.num_rows for part in plan.parts[:-1])
-    assert all(part.is_done() for part in plan.parts)
+    assert all(facts_of_written(part.snapshot, part.path) for part in plan.parts)
     assert [write_part(part) for part in plan.parts[::-1]] == facts  # hashed, not written again
     snapshot = commit_snapshot(plan, facts, "v1")
     other = published(tmp_path / "other")

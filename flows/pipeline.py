@@ -123,6 +123,7 @@ class Stages:
         """Ingest, detect, crop, score: every shard of scored crops."""
         self.weights = self._weights()
         ingested = self._ingest()
+        self.record.stop_at_faulty_annotations(self.config.run.max_faulty_share)
         boxed = ingested | self._detect(ingested)
         cropped = self._crop(boxed)
         self.record.stop_at_too_many_failures(self.config.run.max_failed_share)

@@ -80,6 +80,11 @@ class Reason(StrEnum):
         return Outcome.FAILED if self in _FAILED else Outcome.REJECTED
 
     @property
+    def is_fault_of_annotations(self) -> bool:
+        """The annotations themselves are broken or contradict each other; looking at photos cannot mend it."""
+        return self in _FAULTS_OF_ANNOTATIONS
+
+    @property
     def sentence(self) -> str:
         """The reason in words, for people."""
         return _SENTENCES[self]
@@ -99,6 +104,21 @@ _FAILED = frozenset(
         Reason.NOT_SCORED,
         Reason.OUTPUT_TAKEN,
         Reason.NOT_RESTORED,
+    }
+)
+
+_FAULTS_OF_ANNOTATIONS = frozenset(
+    {
+        Reason.BROKEN_RECORD,
+        Reason.ANNOTATIONS_CUT,
+        Reason.CONTESTED_PHOTO_ID,
+        Reason.CONTESTED_PATH,
+        Reason.PATH_OUTSIDE_ROOT,
+        Reason.UNKNOWN_PHOTO_ID,
+        Reason.UNKNOWN_CATEGORY,
+        Reason.CONTESTED_CATEGORY,
+        Reason.CONTESTED_BOX_ID,
+        Reason.INVALID_BOX,
     }
 )
 

@@ -31,6 +31,10 @@ class RunConfig(Frozen):
     """How many photos a worker takes at a time, about."""
     max_failed_share: Share = 0.05
     """A run ends with an error when a larger share of a source's photos cannot be read."""
+    max_faulty_share: Share = 0.05
+    """A run ends with an error when the annotations are at fault about a larger share of a source's photos or boxes:
+    records that cannot be read, ids that several claim or nobody lists, paths that lead out. An annotation file that
+    ends early is at fault about all of them."""
     cluster: ClusterConfig | None = None
     """A Ray cluster that takes the shards instead of worker processes."""
     files_url: str | None = None

@@ -2,18 +2,13 @@
 
 from typing import Any
 
-from storage.errors import ExitCode, InputError, PersonaError
+from flows.execution.faulty_annotations import TooManyFailuresError, stop_at_faulty_annotations
+from storage.errors import InputError
 from storage.report import WHOLE, ItemCounts, StageReport, checked
 from storage.run_record import RunRecord, write_run_record
 from storage.shard import Shard
 from storage.snapshot import Snapshot
 from storage.store import Store
-
-
-class TooManyFailuresError(PersonaError):
-    """So many photos could not be read that the dataset would not be what was asked for."""
-
-    exit_code = ExitCode.TOO_MANY_FAILURES
 
 
 class RunRecorder:
@@ -62,6 +57,12 @@ class RunRecorder:
                     f"source {source}: {num_failed} of {num_in} photos failed, and max_failed_share is {max_share:g}"
                     f"; most often {most.sentence} ({reasons[most]}); mend them and run again, or raise the limit"
                 )
+
+    def stop_at_faulty_annotations(self, max_share: float) -> None:
+        """Raise if the annotations of a source are at fault about more than `max_share` of its photos or boxes."""
+        for report in self.reports:
+            if report.stage == "ingest":
+                stop_at_faulty_annotations(report, self.stages["ingest"], max_share)
 
     def close(self, snapshot: Snapshot) -> None:
         """Note the snapshot that the run ended with, after its rows were held against what was selected."""

@@ -71,8 +71,10 @@ class CrowdHumanSource(Source):
             if not isinstance(boxes, list):
                 raise WrongFieldError("gtboxes is no list")
         except (ValueError, RecursionError) as error:  # bad UTF-8, no JSON, or other fields
-            is_cut = isinstance(error, json.JSONDecodeError) and not line.endswith(b"\n")
-            yield Unread("record", Reason.ANNOTATIONS_CUT if is_cut else Reason.BROKEN_RECORD, f"{place}: {error}")
+            if isinstance(error, json.JSONDecodeError) and not line.endswith(b"\n"):
+                yield Unread("record", Reason.ANNOTATIONS_CUT, f"{place}: {error}")
+            else:
+                yield Unread("photo", Reason.BROKEN_RECORD, f"{place}: {error}")  # a line is a photo
             return
         yield Photo(photo_id, f"{photo_id}.jpg", record=xxhash.xxh3_64_intdigest(line.strip()))
         for index, box in enumerate(boxes):

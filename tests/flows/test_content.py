@@ -16,8 +16,8 @@ from tests.counting_runner import CountingRunner
 
 HOW = {
     "root",
-    "run.batch_size", "run.cluster", "run.device", "run.files_url", "run.max_failed_share", "run.network_workers",
-    "run.photos_per_shard", "run.workers",
+    "run.batch_size", "run.cluster", "run.device", "run.files_url", "run.max_failed_share", "run.max_faulty_share",
+    "run.network_workers", "run.photos_per_shard", "run.workers",
     "detect.weights",  # count by their content
     "sources.*.photos", "sources.*.annotations", "sources.*.boxes", "sources.*.classes", "sources.*.image_ids",
     "sources.*.image_set",  # count by their content
@@ -123,7 +123,7 @@ def names_of(curated):
     ("path", "value"),
     [
         ("run.workers", 7), ("run.network_workers", 2), ("run.device", "cpu"), ("run.batch_size", 3),
-        ("run.max_failed_share", 0.9), ("run.files_url", "http://127.0.0.1:8000"),
+        ("run.max_failed_share", 0.9), ("run.max_faulty_share", 0.9), ("run.files_url", "http://127.0.0.1:8000"),
         ("run.cluster", {"address": "auto"}), ("detect.weights", "yolo11n.pt"),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The stages together: bad input costs its own row, the books add up, and only what changed is done again."""
 
 import json
+import re
 import shutil
 
 import cv2
@@ -78,7 +79,7 @@ def messy(tmp_path):
     return {
         "name": "messy",
         "root": str(tmp_path / "root"),
-        "run": {"workers": 2, "max_failed_share": 1.0},
+        "run": {"workers": 2, "max_failed_share": 1.0, "max_faulty_share": 1.0},
         "sources": [
             {"format": "coco", "name": "messy", "photos": str(photos), "annotations": str(tmp_path / "messy.json")}
         ],
@@ -102,8 +103,8 @@ def test_every_bad_thing_has_its_row_and_the_run_ends(messy):
     assert photos["text.jpg"] == Reason.NOT_AN_IMAGE
     assert photos["cut.jpg"] == Reason.TRUNCATED_IMAGE
     assert photos["cmyk.jpg"] == photos["grey.jpg"] == Reason.PIXEL_FORMAT
-    assert photos["link.jpg"] == photos["../outside.jpg"] == photos["/etc/passwd"] == Reason.PATH_OUTSIDE_ROOT
-    assert photos["missing.jpg"] == Reason.MISSING_FILE
+    assert photos["link.jpg"] == photos["../outside.jpg"] == Reason.PATH_OUTSIDE_ROOT
+    assert photos["missing.jpg"] == photos["/etc/passwd"] == Reason.MISSING_FILE  # `passwd` in the photo folder
     assert photos["smaller.jpg"] == Reason.SIZE_MISMATCH
     assert photos["good.jpg"] == Reason.DUPLICATE_PHOTO_ID
     assert photos["one.jpg"] == photos["two.jpg"] == Reason.CONTESTED_PHOTO_ID
@@ -150,7 +151,21 @@ def test_too_many_failures_end_the_run_with_one_sentence(messy):
     with pytest.raises(
         TooManyFailuresError, match=r"source messy: \d+ of \d+ photos failed, and max_failed_share is 0.05"
     ):
-        curate_here(validated(CurateConfig, {**messy, "run": {"max_failed_share": 0.05}}, "test"))
+        curate_here(
+            validated(CurateConfig, {**messy, "run": {"max_failed_share": 0.05, "max_faulty_share": 1.0}}, "test")
+        )
+
+
+def test_half_broken_annotations_end_the_run_with_the_most_frequent_reasons(messy):
+    with pytest.raises(TooManyFailuresError) as told:
+        curate_here(validated(CurateConfig, {**messy, "run": {"max_failed_share": 1.0}}, "test"))
+    for part in (
+        r"source messy: the annotations are at fault about 3 of 18 photos and \d+ of \d+ boxes, and "
+        r"run.max_faulty_share is 0.05",
+        r"several photos of the source have this id.* \(2, such as one.jpg\)",
+        r"the file name leads out of the photo folder \(\d, such as ../outside.jpg\)",
+    ):
+        assert re.search(part, str(told.value)), str(told.value)
 
 
 def test_choice_does_not_depend_on_workers_or_shard_size(messy, tmp_path):

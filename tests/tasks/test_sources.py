@@ -540,7 +540,7 @@ def test_crowdhuman_field_for_field_and_a_broken_line_costs_itself(tmp_path, box
     assert boxes[CROWD["ID"], "n1"]["labels"] == ("mask",)
     if box == "full":
         assert boxes[CROWD["ID"], "2"]["ignore"]
-    places = [row["detail"].split(": ")[0] for row in unread if row["item"] == "record"]
+    places = [row["detail"].split(": ")[0] for row in unread if row["item"] == "photo"]
     assert places == [f"annotation_val.odgt:{line}" for line in (2, 4, 6, 7)]
     broken = [row["box_id"] for row in unread if row["item"] == "box"]
     assert broken == (["n3"] if box == "full" else ["n2", "n3"])

@@ -20,6 +20,7 @@ from storage.digest import sha256_of_file
 from storage.known_weights import hashes_of, remember, remembered
 from storage.report import StageReport
 from storage.reviews import standing_verdicts
+from storage.scored_crops import ScoredShard, score_stage
 from storage.shard import DamagedShardError, Shard, remaking_damaged
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -33,7 +34,6 @@ from tasks.metrics.iqa import lower_is_better, weights_files
 from tasks.photos.places import any_changed, photos_of
 from tasks.publish.publish import commit_snapshot, plan_snapshot, write_part
 from tasks.score.score import score_key, score_shard
-from tasks.select.scored_crops import ScoredShard
 from tasks.select.select import select, selected_shards
 from tasks.sources.base import Source
 
@@ -199,7 +199,7 @@ class Stages:
         scored: list[ScoredShard] = []
         for crops in (shard for shards in cropped.values() for shard in shards):
             outs = {
-                metric: Shard(self.store, f"score/{metric}", crops.source, crops.number, key)
+                metric: Shard(self.store, score_stage(metric), crops.source, crops.number, key)
                 for metric in self.config.score.metrics
                 for key in [score_key(crops, metric, self.weights[metric])]
             }

@@ -8,6 +8,7 @@ from storage.errors import DamagedFileError, InputError
 from storage.frozen import Frozen
 from storage.report import StageReport
 from storage.sealed import read_record, write_record
+from storage.shard import Shard
 from storage.store import Store
 
 FOLDER = "books"
@@ -29,6 +30,10 @@ class RunRecord(Frozen):
     """Per stage and source, in the order of the stages."""
     shards: dict[str, list[str]] = {}
     """Stage → names of its shards."""
+
+    def stages(self, store: Store) -> dict[str, list[Shard]]:
+        """Stage → the shards of this run."""
+        return {stage: [Shard.named(store, name) for name in names] for stage, names in self.shards.items()}
 
 
 def run_record_path(name: str) -> str:

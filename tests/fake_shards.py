@@ -13,9 +13,9 @@ import numpy as np
 from storage.digest import digest
 from storage.report import Tally
 from storage.schema import CROPS, REJECTS, SCORES
+from storage.scored_crops import ScoredShard
 from storage.shard import Shard, ShardWriter
 from storage.store import Store
-from tasks.select.scored_crops import ScoredShard
 
 LOWER_IS_BETTER = {"clipiqa": False, "niqe": True}
 

@@ -15,6 +15,7 @@ from storage.benchmark import batches_of, splits_of
 from storage.errors import InputError
 from storage.run_record import RunRecord
 from storage.schema import CROPS, SELECTION
+from storage.scored_crops import aligned, scored_shards
 from storage.shard import Row, Shard
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -100,7 +101,7 @@ def browsed_run(store: Store, record: RunRecord) -> Browsed:
     Raises:
         ValueError: the run never came to a selection.
     """
-    shards = {stage: [Shard.named(store, name) for name in names] for stage, names in record.shards.items()}
+    shards = record.stages(store)
     if "select" not in shards:
         raise InputError(
             f"{record.name} was not selected yet, so there is nothing to browse: run `persona curate` first"
@@ -108,14 +109,14 @@ def browsed_run(store: Store, record: RunRecord) -> Browsed:
     selection = pa.concat_tables([shard.read("selection") for shard in shards["select"]])
     statistics = shards["select"][0].read("statistics").to_pylist()
     selection = _with_own_verdict(_with_group_size(selection), shards["select"])
-    scores = {stage.removeprefix("score/"): found for stage, found in shards.items() if stage.startswith("score/")}
     files = []
-    for crops in shards["crop"]:
+    for scored in scored_shards(shards):
+        crops = scored.crops
         here = pc.and_(pc.equal(selection["source"], crops.source), pc.equal(selection["shard"], crops.number))
         facts = selection.filter(here)
-        for metric, found in scores.items():
-            (values,) = (s for s in found if (s.source, s.number) == (crops.source, crops.number))
-            facts = facts.append_column(metric, _aligned(facts["crop_id"], values.read("scores", ["crop_id", "value"])))
+        for metric, shard in scored.scores.items():
+            values = shard.read("scores", ["crop_id", "value"])
+            facts = facts.append_column(metric, aligned(values, facts["crop_id"], "value"))
         files.append(CropFile(crops.key, _of_shard(crops), _with_margin(facts, statistics)))
     return Browsed(record.name, store.full(""), record.configuration["crop"]["side_px"], statistics, files)
 
@@ -151,11 +152,6 @@ def _type_of(name: str) -> pa.DataType:
     return (
         SELECTION.field(name).type if name in SELECTION.names else pa.int64() if name == "duplicates" else pa.string()
     )
-
-
-def _aligned(crop_ids: pa.ChunkedArray, scores: pa.Table) -> pa.Array:
-    at = pc.index_in(crop_ids.combine_chunks(), scores["crop_id"].combine_chunks())
-    return scores["value"].combine_chunks().take(at)
 
 
 def _with_group_size(selection: pa.Table) -> pa.Table:

@@ -69,7 +69,7 @@ class PhotoShard:
 
 def photo_shards(store: Store, record: RunRecord) -> list[PhotoShard]:
     """The shards of a run, put together: boxes come from the detector where it was asked."""
-    shards = {stage: [Shard.named(store, name) for name in names] for stage, names in record.shards.items()}
+    shards = record.stages(store)
     boxed = {(s.source, s.number): s for stage in ("ingest", "detect") for s in shards.get(stage, [])}
     selection = {s.source: s for s in shards["select"]}
     return [PhotoShard(boxed[s.source, s.number], s, selection[s.source]) for s in shards["crop"]]

@@ -4,7 +4,7 @@ No picture is opened but those that are shown; of the crops only numbers stay in
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from dashboards.tiles import LoadPhoto, Tile, crop_tiles, decoded, duplicate_pai
 from storage.parquet import open_parquet
 from storage.report import StageReport
 from storage.run_record import RunRecord
+from storage.scored_crops import aligned, shards_by_metric
 from storage.shard import Row, Shard
 from storage.snapshot import REMEDY, load_manifest
 from storage.store import Store
@@ -65,9 +66,8 @@ class Dataset:
 
 def read_run(store: Store, record: RunRecord, load_photo: LoadPhoto) -> Dataset:
     """Everything under a root that the last run of a dataset stands on, whether it has finished or not."""
-    shards = {stage: [Shard.named(store, name) for name in names] for stage, names in record.shards.items()}
+    shards = record.stages(store)
     crops, selection = shards.get("crop", []), shards.get("select", [])
-    scores = {stage.removeprefix("score/"): s for stage, s in shards.items() if stage.startswith("score/")}
     with_rejects = [shard for stage, found in shards.items() if stage != "select" for shard in found]
     manifest = load_manifest(store, record.snapshot) if record.snapshot else {}
     rejected = crop_tiles(selection, crops, "rejected", NUM_REJECTED_SHOWN, NUM_PER_REASON) if selection else []
@@ -79,7 +79,7 @@ def read_run(store: Store, record: RunRecord, load_photo: LoadPhoto) -> Dataset:
         configuration=record.configuration,
         reports=record.reports,
         statistics=selection[0].read("statistics").to_pylist() if selection else [],
-        crops=_numbers_of_run(crops, scores, selection),
+        crops=_numbers_of_run(crops, shards_by_metric(shards), selection),
         selected=bool(selection),
         published_alone=False,
         kept=crop_tiles(selection, crops, "kept", NUM_KEPT_SHOWN) if selection else [],
@@ -122,7 +122,9 @@ def read_snapshot(store: Store, path: str = "") -> Dataset:
     )
 
 
-def _numbers_of_run(crops: Sequence[Shard], scores: dict[str, list[Shard]], selection: Sequence[Shard]) -> CropNumbers:
+def _numbers_of_run(
+    crops: Sequence[Shard], scores: Mapping[str, Sequence[Shard]], selection: Sequence[Shard]
+) -> CropNumbers:
     """Source by source, so that ids of no more than one are held at a time."""
     columns: dict[str, list[np.ndarray]] = {}
     kept: list[np.ndarray] = []
@@ -133,12 +135,12 @@ def _numbers_of_run(crops: Sequence[Shard], scores: dict[str, list[Shard]], sele
         of_crops = {name: _floats(table[name]) for name in MEASURES}
         for metric, shards in scores.items():
             scored = _concat(shards, source, "scores", ["crop_id", "value"])
-            of_crops[metric] = _floats(_aligned(table, scored, "value"))
+            of_crops[metric] = _floats(aligned(scored, table["crop_id"], "value"))
         is_kept = np.zeros(table.num_rows, bool)
         if selection:
             chosen = _concat(selection, source, "selection", ["crop_id", "score", "split"])
-            of_crops["score"] = _floats(_aligned(table, chosen, "score"))
-            split = _aligned(table, chosen, "split")
+            of_crops["score"] = _floats(aligned(chosen, table["crop_id"], "score"))
+            split = aligned(chosen, table["crop_id"], "split")
             splits.update(_counted(split.drop_null()))
             is_kept = split.is_valid().to_numpy()
         licence = table["licence"].filter(pa.array(is_kept)) if selection else table["licence"]
@@ -157,12 +159,6 @@ def _numbers_of_run(crops: Sequence[Shard], scores: dict[str, list[Shard]], sele
 def _concat(shards: Sequence[Shard], source: str, table: str, columns: list[str]) -> pa.Table:
     tables = [shard.read(table, columns) for shard in shards if shard.source == source]
     return pa.concat_tables(tables)
-
-
-def _aligned(crops: pa.Table, table: pa.Table, column: str) -> pa.ChunkedArray:
-    """A column of `table` in the order of the crops, null where it has no row for one."""
-    at = pc.index_in(crops["crop_id"], table["crop_id"].combine_chunks())
-    return table[column].take(at)
 
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:

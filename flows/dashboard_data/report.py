@@ -14,7 +14,7 @@ from dashboards.tiles import LoadPhoto
 from storage.config_file import ConfigError
 from storage.reviews import standing_verdicts
 from storage.run_record import RunRecord, list_run_records, read_run_record
-from storage.shard import Shard
+from storage.scored_crops import scored_shards, shards_by_metric
 from storage.store import Store
 from tasks.evaluate import published
 from tasks.images.photo import PhotoConfig, load_photo
@@ -22,7 +22,6 @@ from tasks.images.rejection import Unusable
 from tasks.photos.places import photos_of
 from tasks.select.calibrate import TOP_SHARE, calibrate
 from tasks.select.review_effect import ReviewEffect, review_effect
-from tasks.select.scored_crops import ScoredShard
 from tasks.select.verdicts import SelectConfig
 from tasks.sources import AnySource
 from tasks.sources.base import Source
@@ -57,7 +56,7 @@ def report_of_run(store: Store, name: str) -> str:
     """The report of the dataset `name` below a root, as far as its last run came."""
     record = read_run_record(store, name)
     data = read_run(store, record, photo_loader_of(store, record))
-    selection = [Shard.named(store, shard) for shard in record.shards.get("select", [])]
+    selection = record.stages(store).get("select", [])
     effect = review_effect(selection) if selection else None
     return report(
         data,
@@ -100,18 +99,12 @@ def photo_loader(store: Store, sources: Sequence[Source], config: PhotoConfig) -
 def _yields(store: Store, record: RunRecord) -> list[YieldCurve]:
     """What `calibrate` finds, all sources together."""
     config = SelectConfig.model_validate(record.configuration["select"])
-    scores = {
-        stage.removeprefix("score/"): {(s.source, s.number): s for s in (Shard.named(store, n) for n in names)}
-        for stage, names in record.shards.items()
-        if stage.startswith("score/")
-    }
-    crops = [Shard.named(store, name) for name in record.shards["crop"]]
-    scored = [ScoredShard(s, {metric: found[s.source, s.number] for metric, found in scores.items()}) for s in crops]
-    selection = Shard.named(store, record.shards["select"][0])
+    stages = record.stages(store)
+    scored, selection = scored_shards(stages), stages["select"][0]
     directions = {
         row["metric"]: row["lower_is_better"]
         for row in selection.read("statistics").to_pylist()
-        if row["metric"] in scores
+        if row["metric"] in shards_by_metric(stages)
     }
     found = calibrate(scored, directions, config, reviews=standing_verdicts(store))
     num_kept = sum(found.configured.values())

@@ -19,12 +19,13 @@ from storage.frozen import Frozen
 from storage.reasons import Reason
 from storage.report import StageReport, Tally
 from storage.schema import REJECTS, with_image_feature
+from storage.scored_crops import ScoredShard
 from storage.shard import Row, Shard, ShardWriter
 from storage.snapshot import Manifest, Snapshot
 from storage.store import Store
 from tasks.publish.publish import Piece, pieces_of, published_schema, regrouped, rows_of
+from tasks.select.crop_table import Metadata, read_metadata
 from tasks.select.near_duplicates import is_informative, nearest
-from tasks.select.scored_crops import Metadata, ScoredShard, read_metadata
 from tasks.select.verdicts import Bits, scores, within_limit
 
 VERSION = 1
@@ -108,7 +109,7 @@ def sample(
     if all(shard.is_done() for shard in shards):
         return shards
     metadata = read_metadata(scored, reviews={})
-    score = scores(metadata.candidates, lower_is_better)
+    score = scores(metadata.crops, lower_is_better)
     verdicts = draw(metadata, train, lower_is_better, config)
     rows = metadata.table.select(["crop_id", "source", "photo_id", "shard"]).to_pylist()
     for shard in shards:
@@ -165,7 +166,7 @@ def draw(
     Raises:
         ValueError: a limit names a metric that was not computed.
     """
-    crops, num = metadata.candidates, len(metadata.candidates.crop_id)
+    crops, num = metadata.crops, len(metadata.crops.crop_id)
     unknown = sorted(config.limits.keys() - crops.values.keys())
     if unknown:
         raise InputError(f"sample.limits names {unknown[0]!r}, which was not computed: add it to score.metrics")

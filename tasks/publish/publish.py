@@ -21,11 +21,11 @@ from storage.frozen import Frozen
 from storage.parquet import TableWriter
 from storage.report import StageReport
 from storage.schema import CROPS, with_image_feature
+from storage.scored_crops import ScoredShard
 from storage.shard import Shard
 from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, facts_of_written, note_written
 from storage.store import Store
 from tasks.select.review_effect import review_effect
-from tasks.select.scored_crops import ScoredShard
 
 SPLITS = ("train", "val")
 

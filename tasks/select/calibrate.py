@@ -11,9 +11,10 @@ import numpy as np
 
 from storage.errors import InputError
 from storage.reviews import Verdict
-from tasks.select.scored_crops import ScoredShard, read_metadata
+from storage.scored_crops import ScoredShard
+from tasks.select.crop_table import read_metadata
 from tasks.select.verdicts import (
-    Candidates,
+    CropTable,
     DuplicateLinks,
     SelectConfig,
     better_in_group,
@@ -80,7 +81,7 @@ def calibrate(
     if wanted is not None and wanted < 1:
         raise InputError(f"{wanted} crops are wanted: ask for at least 1")
     metadata = read_metadata(scored_shards, reviews or {}, with_licences=config.allowed_licences is not None)
-    trial = _Trial(metadata.candidates, metadata.table["source"].to_numpy(), lower_is_better, config)
+    trial = _Trial(metadata.crops, metadata.table["source"].to_numpy(), lower_is_better, config)
     everything = SelectConfig(top_share=1.0, allowed_licences=config.allowed_licences)
     settings: list[tuple[str, float]] = [(TOP_SHARE, (step + 1) / STEPS) for step in range(STEPS)]
     for metric in sorted(trial.crops.values):
@@ -110,7 +111,7 @@ class _Trial:
     """Tries limits on the same crops; what they have in common is computed once."""
 
     def __init__(
-        self, crops: Candidates, source: np.ndarray, lower_is_better: Mapping[str, bool], config: SelectConfig
+        self, crops: CropTable, source: np.ndarray, lower_is_better: Mapping[str, bool], config: SelectConfig
     ) -> None:
         self.crops = crops
         self.lower_is_better = lower_is_better

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 HASH_BITS = 64
 MAX_LIMIT_BITS = 11
@@ -91,19 +93,10 @@ def _codes(hashes: np.ndarray) -> np.ndarray:
 
 def components(num: int, pairs: np.ndarray) -> np.ndarray:
     """The smallest member of the connected component of each of `num` nodes; `pairs` are the edges, (P, 2)."""
-    smallest = np.arange(num)
-    a, b = pairs[:, 0], pairs[:, 1]
-    while True:
-        low = np.minimum(smallest[a], smallest[b])
-        after = smallest.copy()
-        # Hook the whole component of each end below the smaller one, then let everybody look one step further.
-        for end in (a, b):
-            np.minimum.at(after, smallest[end], low)
-            np.minimum.at(after, end, low)
-        after = after[after]
-        if np.array_equal(after, smallest):
-            return smallest
-        smallest = after
+    edges = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(num, num))
+    _, component = connected_components(edges, directed=False)
+    _, smallest = np.unique(component, return_index=True)
+    return smallest[component]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from storage.reasons import Reason
 from storage.report import StageReport, Tally
 from storage.reviews import Verdict
 from storage.schema import REVIEWED, SELECTION
+from storage.scored_crops import ScoredShard
 from storage.shard import Shard, ShardWriter
 from storage.store import Store
-from tasks.select.scored_crops import Metadata, ScoredShard, read_metadata
-from tasks.select.verdicts import Candidates, Choice, SelectConfig, choose, mean_and_std
+from tasks.select.crop_table import Metadata, read_metadata
+from tasks.select.verdicts import Choice, CropTable, SelectConfig, choose, mean_and_std
 
 VERSION = 1
 
@@ -87,14 +88,14 @@ def select(
     if shards and all(shard.is_done() for shard in shards):
         return shards
     metadata = read_metadata(scored_shards, reviews or {}, with_licences=config.allowed_licences is not None)
-    choice = choose(metadata.candidates, lower_is_better, config)
+    choice = choose(metadata.crops, lower_is_better, config)
     tables = {
         "selection": selection_table(metadata, choice),
-        "statistics": statistics_table(metadata.candidates, choice, lower_is_better, config),
+        "statistics": statistics_table(metadata.crops, choice, lower_is_better, config),
     }
     schemas = {"selection": SELECTION, "statistics": STATISTICS}
     if reviews:
-        by_itself = choose(replace(metadata.candidates, review=None), lower_is_better, config)
+        by_itself = choose(replace(metadata.crops, review=None), lower_is_better, config)
         tables["reviewed"] = reviewed_table(metadata, choice, by_itself)
         schemas["reviewed"] = REVIEWED
     for shard in shards:
@@ -138,7 +139,7 @@ def _verdict(reason: Reason | None) -> str:
 
 def reviewed_table(metadata: Metadata, choice: Choice, by_itself: Choice) -> pa.Table:
     """Rows of REVIEWED: every crop that people spoke of, with both verdicts on it."""
-    crops = metadata.candidates
+    crops = metadata.crops
     assert crops.review is not None
     rows = [
         {
@@ -165,14 +166,14 @@ def _numbers(values: np.ndarray) -> pa.Array:
 
 
 def statistics_table(
-    crops: Candidates, choice: Choice, lower_is_better: Mapping[str, bool], config: SelectConfig
+    crops: CropTable, choice: Choice, lower_is_better: Mapping[str, bool], config: SelectConfig
 ) -> pa.Table:
     """Mean, std and limit of every metric and of the score itself, as rows of STATISTICS."""
     return pa.Table.from_pylist(list(_statistics(crops, choice, lower_is_better, config)), schema=STATISTICS)
 
 
 def _statistics(
-    crops: Candidates, choice: Choice, lower_is_better: Mapping[str, bool], config: SelectConfig
+    crops: CropTable, choice: Choice, lower_is_better: Mapping[str, bool], config: SelectConfig
 ) -> Iterator[dict[str, object]]:
     scored = crops.scored
     columns = [

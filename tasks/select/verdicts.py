@@ -45,7 +45,7 @@ class SelectConfig(Frozen):
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CropTable:
     """What is known of N crops, in ascending order of their ids."""
 
     crop_id: np.ndarray  # (N,) str
@@ -91,7 +91,7 @@ class Choice:
     threshold: float  # the lowest score within the top share; NaN if nothing is scored
 
 
-def choose(crops: Candidates, lower_is_better: Mapping[str, bool], config: SelectConfig) -> Choice:
+def choose(crops: CropTable, lower_is_better: Mapping[str, bool], config: SelectConfig) -> Choice:
     """The verdict on every crop. The first of these that applies is its reason.
 
     1. DROPPED_BY_REVIEW: people said so.
@@ -163,7 +163,7 @@ def _check_metrics(values: Mapping[str, object], lower_is_better: Mapping[str, b
         raise InputError(f"select.limits names {unknown[0]!r}, which was not computed: add it to score.metrics")
 
 
-def scores(crops: Candidates, lower_is_better: Mapping[str, bool]) -> np.ndarray:
+def scores(crops: CropTable, lower_is_better: Mapping[str, bool]) -> np.ndarray:
     """Eq. 1 of the paper: the mean over the metrics of (M - mean) / std, negated where lower is better.
 
     Mean and population std are those over all scored crops; a metric that is the same everywhere counts 0. NaN where
@@ -215,7 +215,7 @@ class DuplicateLinks:
     same_person: np.ndarray  # (Q, 2)
 
     @classmethod
-    def of(cls, crops: Candidates, config: SelectConfig, among: np.ndarray) -> "DuplicateLinks":
+    def of(cls, crops: CropTable, config: SelectConfig, among: np.ndarray) -> "DuplicateLinks":
         """Search all links between the crops in `among`, (N,) bool."""
         photos = HashedPictures.of(crops.photo_phash, config.near_duplicate_photo_bits)
         # What is not among them gets the hash 0, which is no information, and so costs nothing in the search.
@@ -249,7 +249,7 @@ def better_in_group(score: np.ndarray, group: np.ndarray, among: np.ndarray) -> 
 
 
 def _distances(
-    crops: Candidates, worse: np.ndarray, better: np.ndarray, config: SelectConfig
+    crops: CropTable, worse: np.ndarray, better: np.ndarray, config: SelectConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By which hash two crops are near-duplicates, how many bits apart, and how many may be."""
     by_crop = hamming(crops.crop_phash[worse], crops.crop_phash[better])
@@ -266,7 +266,7 @@ def _distances(
     )
 
 
-def photo_groups(crops: Candidates, photos: HashedPictures) -> np.ndarray:
+def photo_groups(crops: CropTable, photos: HashedPictures) -> np.ndarray:
     """Smallest crop of each near-duplicate photo group; crops of one photo always share it."""
     num = len(crops.crop_id)
     _, first, number = np.unique(crops.photo, return_index=True, return_inverse=True)

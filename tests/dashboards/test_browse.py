@@ -104,7 +104,7 @@ def test_crops_are_laid_out_by_their_embeddings_and_a_second_build_replaces_the_
     _, environment = browsed
     script = (
         "import fiftyone as fo, numpy as np\n"
-        "from dashboards.embeddings_view import BRAIN_KEY, show_embeddings\n"
+        "from dashboards.fiftyone.embeddings_view import BRAIN_KEY, show_embeddings\n"
         "d = fo.load_dataset('mini-crops')\n"
         "ids = d.values('crop_id')\n"
         "for scale in (1, 5):\n"

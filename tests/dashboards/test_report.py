@@ -21,10 +21,10 @@ from storage.reasons import Reason
 from storage.report import ItemCounts, StageReport
 from storage.run_record import read_run_record
 from storage.schema import CROPS, REJECTS, SCORES
+from storage.scored_crops import ScoredShard
 from storage.shard import Shard, ShardWriter
 from storage.store import Store
 from tasks.publish.publish import PublishConfig, plan_snapshot, publish
-from tasks.select.scored_crops import ScoredShard
 from tasks.select.select import select
 from tasks.select.verdicts import SelectConfig
 from tests.fake_shards import LOWER_IS_BETTER, crop_row, flipped, two_sources, write_shard
@@ -134,7 +134,7 @@ def test_limit_and_published_means_are_drawn_where_they_are():
 
 
 def test_same_input_gives_the_same_bytes_whatever_the_process(root):
-    script = "import sys; from flows.report import report_of; sys.stdout.write(report_of(sys.argv[1]))"
+    script = "import sys; from flows.dashboard_data.report import report_of; sys.stdout.write(report_of(sys.argv[1]))"
     here = report_of(str(root))
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-c", script, root]

@@ -14,7 +14,7 @@ from storage.reasons import Reason
 from storage.store import Store
 from tasks.select.review_effect import best_limit, review_effect
 from tasks.select.select import select, selected_shards
-from tasks.select.verdicts import Candidates, SelectConfig, choose, in_top_share, scores
+from tasks.select.verdicts import CropTable, SelectConfig, choose, in_top_share, scores
 from tests.fake_shards import LOWER_IS_BETTER, crop_row, flipped, random_hashes, two_sources, write_shard
 
 ALL = SelectConfig(top_share=1.0)
@@ -30,7 +30,7 @@ def candidates(values, **columns):
         "crop_phash": np.array(random_hashes(num, 2), np.uint64),
         "square": np.tile([0.2, 0.2, 0.6, 0.6], (num, 1)),
     }
-    return Candidates(**{**unlike, **columns}, values={name: np.array(v, float) for name, v in values.items()})
+    return CropTable(**{**unlike, **columns}, values={name: np.array(v, float) for name, v in values.items()})
 
 
 def test_score_is_equation_1():

@@ -1,5 +1,6 @@
 """What is known of all crops without their pictures: ids, hashes, squares and scores, from every shard."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,17 +10,9 @@ import pyarrow.compute as pc
 
 from storage.errors import InputError
 from storage.reviews import Verdict
+from storage.scored_crops import ScoredShard, aligned
 from storage.shard import Shard
-from tasks.select.verdicts import Candidates
-
-
-@dataclass(frozen=True)
-class ScoredShard:
-    """A finished shard of crops with its scores, one shard per metric."""
-
-    crops: Shard
-    scores: dict[str, Shard]
-
+from tasks.select.verdicts import CropTable
 
 _COLUMNS = [
     "crop_id",
@@ -38,7 +31,7 @@ class Metadata:
     """The crops of a dataset without their pictures, in ascending order of crop id."""
 
     table: pa.Table  # crop_id, source, photo_id, shard
-    candidates: Candidates
+    crops: CropTable
 
 
 _LICENCE = ["licence", "licence_url"]
@@ -66,7 +59,7 @@ def read_metadata(
         number = pa.array(np.full(crops.num_rows, shard.crops.number, np.int32))
         crops = crops.append_column("shard", number)
         for metric in metrics:
-            crops = crops.append_column(f"score/{metric}", _aligned(crops["crop_id"], shard.scores[metric]))
+            crops = crops.append_column(f"score/{metric}", _values(crops["crop_id"], shard.scores[metric]))
         tables.append(crops)
     if not tables:
         raise InputError("there is nothing to select from: no shard of scored crops was given")
@@ -77,7 +70,7 @@ def read_metadata(
     if len(twice):
         raise InputError(f"crop {twice[0]} occurs twice: the same shard was given twice, or two sources share a name")
     side = np.column_stack([table["photo_width_px"].to_numpy(), table["photo_height_px"].to_numpy()] * 2)
-    candidates = Candidates(
+    crops = CropTable(
         crop_id=crop_id,
         photo=_photo_numbers(table),
         photo_phash=table["photo_phash"].to_numpy(),
@@ -89,22 +82,21 @@ def read_metadata(
         else None,
         review=np.array([reviews.get(name) for name in crop_id], object) if reviews else None,
     )
-    return Metadata(table.select(["crop_id", "source", "photo_id", "shard"]), candidates)
+    return Metadata(table.select(["crop_id", "source", "photo_id", "shard"]), crops)
 
 
 def _flat(lists: pa.ChunkedArray) -> np.ndarray:
     return pa.chunked_array([chunk.flatten() for chunk in lists.chunks], lists.type.value_type).to_numpy()
 
 
-def _aligned(crop_id: pa.ChunkedArray, shard: Shard) -> pa.Array:
+def _values(crop_id: pa.ChunkedArray, shard: Shard) -> pa.Array:
     """The values of a score shard in the order of `crop_id`, NaN where there is none."""
     scored = shard.read("scores", ["crop_id", "value"])
-    at = pc.index_in(scored["crop_id"], crop_id.combine_chunks())
-    if at.null_count:
-        raise InputError(f"{shard.name} scores {at.null_count} crops that its crop shard does not hold: delete it")
-    values = np.full(len(crop_id), np.nan)
-    values[at.to_numpy()] = scored["value"].to_numpy()
-    return pa.array(values)
+    values = pc.fill_null(aligned(scored, crop_id, "value"), math.nan).combine_chunks()
+    num_unknown = scored.num_rows - pc.sum(pc.is_in(scored["crop_id"], crop_id.combine_chunks())).as_py()
+    if num_unknown:
+        raise InputError(f"{shard.name} scores {num_unknown} crops that its crop shard does not hold: delete it")
+    return values
 
 
 def _photo_numbers(table: pa.Table) -> np.ndarray:

@@ -31,7 +31,7 @@ from tasks.detect.person_detector import weights_files as detector_weights_files
 from tasks.images.photo import PhotoConfig
 from tasks.ingest.ingest import ingest_source, ingested_shards
 from tasks.metrics.iqa import lower_is_better, weights_files
-from tasks.photos.places import any_changed, photos_of
+from tasks.photos.places import all_as_taken, any_changed, photos_of
 from tasks.publish.publish import commit_snapshot, plan_snapshot, write_part
 from tasks.score.score import score_key, score_shard
 from tasks.select.select import select, selected_shards
@@ -185,13 +185,14 @@ class Stages:
                     out = Shard(self.store, "detect", source.name, photos.number, key)
                     arguments = (photos, out, source, self.config.detect, self.config.photo, self._compute())
                     job = Job(detect_shard, arguments, photos.num_rows("photos"), runs_network=True)
-                    planned.append((out, None if _is_current(out, source) else job))
+                    planned.append((out, None if _is_current(out, source, self.config.run.verify_inputs) else job))
         return self._made("detect", planned)
 
     def _crop(self, boxed: ShardsOf) -> ShardsOf:
         planned: list[Planned] = []
         for source in self.config.sources:
-            planned += plan_crop(self.store, source, boxed[source.name], self.config.crop, self.config.photo)
+            how = self.config.crop, self.config.photo, self.config.run.verify_inputs
+            planned += plan_crop(self.store, source, boxed[source.name], *how)
         return self._made("crop", planned)
 
     def _score(self, cropped: ShardsOf) -> list[ScoredShard]:
@@ -223,18 +224,26 @@ class Stages:
 
 
 def plan_crop(
-    store: Store, source: Source, boxed: Sequence[Shard], config: CropConfig, photo_config: PhotoConfig
+    store: Store,
+    source: Source,
+    boxed: Sequence[Shard],
+    config: CropConfig,
+    photo_config: PhotoConfig,
+    verify_inputs: bool = False,
 ) -> Iterator[Planned]:
     """The crop shards that belong to a source's shards of photos and boxes."""
     for boxes in boxed:
         out = Shard(store, "crop", source.name, boxes.number, crop_key(boxes, source, config, photo_config))
         job = Job(crop_shard, (boxes, out, source, config, photo_config), boxes.num_rows("photos"))
-        yield out, None if _is_current(out, source) else job
+        yield out, None if _is_current(out, source, verify_inputs) else job
 
 
-def _is_current(shard: Shard, source: Source) -> bool:
-    """The shard is done, and no photo that failed in it has been mended since."""
-    return shard.is_done() and not any_changed(photos_of(source.photos, shard.store), shard.manifest().unread_files)
+def _is_current(shard: Shard, source: Source, verify_inputs: bool) -> bool:
+    """The shard is done, no photo that failed in it has been mended since, and none that was read was replaced."""
+    if not shard.is_done():
+        return False
+    photos, marker = photos_of(source.photos, shard.store), shard.manifest()
+    return not any_changed(photos, marker.unread_files) and all_as_taken(photos, marker.read_files, verify_inputs)
 
 
 def _select(stages: Stages, config: CurateConfig, scored: list[ScoredShard]) -> list[Shard]:

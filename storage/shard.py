@@ -38,6 +38,8 @@ class Marker(Frozen):
     tables: dict[str, TableFacts]
     unread_files: dict[str, list[int | str] | None] = {}
     """Path → signature, such as [size in bytes, mtime in ns], of every file that failed; None where it was missing."""
+    read_files: dict[str, list[int | str]] = {}
+    """Path → signature and digest of the bytes of every photo that was read; a root made before has none."""
     rows_digest: str | None = None
     """Of the rows that a later stage publishes, whatever shards they are spread over."""
 
@@ -238,6 +240,7 @@ class ShardWriter:
         report: StageReport,
         unread_files: Mapping[str, list[int | str] | None] | None = None,
         rows_digest: RowsDigest | None = None,
+        read_files: Mapping[str, list[int | str]] | None = None,
     ) -> StageReport:
         """Rename the tables, then write the marker; returns `report`.
 
@@ -246,6 +249,7 @@ class ShardWriter:
             unread_files: path → signature, such as [size in bytes, mtime in ns], or None where it is missing, of every
                 file that failed; the shard is worked on again as soon as one of them changes.
             rows_digest: of the rows that a later stage publishes.
+            read_files: path → signature and digest of the bytes of every photo that was read; the same goes for them.
         """
         tables = {name: table.close() for name, table in self._tables.items()}
         self._files.close()
@@ -254,6 +258,7 @@ class ShardWriter:
             report=report,
             tables=tables,
             unread_files=dict(unread_files or {}),
+            read_files=dict(read_files or {}),
             rows_digest=None if rows_digest is None else rows_digest.hexdigest(),
         )
         self._shard.store.write_text(self._shard.marker, sealed(marker.model_dump(mode="json")).decode())

@@ -12,13 +12,20 @@ commands = typer.Typer()
 
 
 @commands.command(rich_help_panel=PANEL, epilog="Example: persona curate mine.yaml --set select.top_share=0.5")
-def curate(config: Config, assignments: Assignments = None) -> int:
+def curate(
+    config: Config,
+    assignments: Assignments = None,
+    verify_inputs: Annotated[
+        bool, typer.Option("--verify-inputs", help="Read every photo again, and make anew what stands on another one.")
+    ] = False,
+) -> int:
     """Make an explained snapshot of photos; run again, it goes on."""
     from flows.cli.show_curate import curate_and_show
     from flows.config import CurateConfig
     from storage.config_file import load_config
 
-    return curate_and_show(load_config(CurateConfig, config, assignments or ()))
+    more = ("run.verify_inputs=true",) if verify_inputs else ()
+    return curate_and_show(load_config(CurateConfig, config, (*(assignments or ()), *more)))
 
 
 @commands.command(rich_help_panel=PANEL, epilog="Example: persona demo runs/demo")

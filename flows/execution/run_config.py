@@ -35,6 +35,9 @@ class RunConfig(Frozen):
     """A run ends with an error when the annotations are at fault about a larger share of a source's photos or boxes:
     records that cannot be read, ids that several claim or nobody lists, paths that lead out. An annotation file that
     ends early is at fault about all of them."""
+    verify_inputs: bool = False
+    """Read every photo again that was read before, and make anew what stands on another one now. Without it a photo
+    that was replaced is noticed by its size and time, in archives by what they say of it, and in buckets not at all."""
     cluster: ClusterConfig | None = None
     """A Ray cluster that takes the shards instead of worker processes."""
     files_url: str | None = None

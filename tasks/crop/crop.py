@@ -54,6 +54,7 @@ def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, pho
     unread_files: dict[str, Signature | None] = {}
     crops_digest = RowsDigest()
     photos = photos_of(source.photos, boxes.store)
+    photos.taken()  # by an earlier shard that was given up
     boxes_of: dict[str, list[Row]] = defaultdict(list)
     for row in boxes.read("boxes").to_pylist():
         boxes_of[row["photo_id"]].append(row)
@@ -84,7 +85,7 @@ def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, pho
             writer["rejects"].append(why_none.row("crop", source.name, "photo", photo))
             if why_none.reason.outcome is Outcome.FAILED:
                 unread_files[photo["path"]] = photos.signature(photo["path"])
-        return writer.commit(tally.report(), unread_files, crops_digest)
+        return writer.commit(tally.report(), unread_files, crops_digest, photos.taken())
 
 
 def _is_opened(photo: Row, rows: list[Row], config: CropConfig) -> bool:

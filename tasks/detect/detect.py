@@ -65,6 +65,7 @@ def detect_shard(
     unread_files: dict[str, Signature | None] = {}
     rows = photos.read("photos").to_pylist()
     files = photos_of(source.photos, photos.store)
+    files.taken()  # by an earlier shard that was given up
     with (
         files.reading([row["path"] for row in rows]) as read,
         ShardWriter(out, photos=PHOTOS, boxes=BOXES, rejects=REJECTS) as writer,
@@ -83,7 +84,7 @@ def detect_shard(
             writer["photos"].append(photo)
             for number, detection in enumerate(outcome):
                 writer["boxes"].append(_box_row(photo, number, detection))
-        return writer.commit(tally.report(), unread_files)
+        return writer.commit(tally.report(), unread_files, read_files=files.taken())
 
 
 def _people_in(

@@ -10,12 +10,11 @@ import pyarrow as pa
 
 from storage.digest import digest
 from storage.store import Store
-from tasks.images.rejection import Unusable
 from tasks.photos.archive import kind_of, members, read_member
 from tasks.photos.byte_files import ByteFile, RemoteFile
 from tasks.photos.name_table import ENTRIES, Entry, NameTable, write_sorted, write_table
 from tasks.photos.names import Parts
-from tasks.photos.photos import Listed, Signature, Unlisted
+from tasks.photos.photos import Listed, Signature, Taken, Unlisted
 
 VERSION = 1
 FOLDER = "photos"
@@ -38,10 +37,12 @@ class Archives:
         """The files that a listed name may mean."""
         return self._table.find(listed)
 
-    def read(self, entry: Entry, num_bytes: int | None = None) -> bytes | Unusable:
-        """The bytes of one of them."""
+    is_slow_to_ask = False
+
+    def read(self, entry: Entry, num_bytes: int | None = None) -> Taken:
+        """The bytes of one of them, with their signature."""
         number = entry["archive"]
-        return read_member(self.files[number], entry, self._stops[number], num_bytes)
+        return read_member(self.files[number], entry, self._stops[number], num_bytes), self.signature(entry)
 
     def signature(self, entry: Entry) -> Signature:
         """[size in bytes, mtime as the tar has it or CRC as the zip has it]."""
@@ -49,7 +50,7 @@ class Archives:
 
     def listing(self) -> Iterator[Listed | Unlisted]:
         """Every file in all archives."""
-        return (Listed(path, size) for path, size in self._table.in_order())
+        return (Listed(*row) for row in self._table.in_order())
 
     @cached_property
     def _keys(self) -> list[str]:

@@ -14,7 +14,7 @@ from tasks.images.rejection import Unusable
 from tasks.photos.name_table import Entry, NameTable, write_table
 from tasks.photos.names import Parts, parts_of
 from tasks.photos.object_store import ObjectAddress, as_sentence, open_store
-from tasks.photos.photos import MAX_FILE_BYTES, Listed, Signature, Unlisted
+from tasks.photos.photos import MAX_FILE_BYTES, Listed, Signature, Taken, Unlisted
 
 PAGE = 1000
 
@@ -26,6 +26,7 @@ class Bucket:
     at: ObjectAddress
 
     is_remote = True
+    is_slow_to_ask = True
 
     def at_path(self, path: str) -> Entry | None:
         """The object of exactly this path, if it is there."""
@@ -44,30 +45,33 @@ class Bucket:
         """The objects that a listed name may mean."""
         return self._table.find(listed)
 
-    def read(self, entry: Entry, num_bytes: int | None = None) -> bytes | Unusable:
-        """The bytes of one of them."""
+    def read(self, entry: Entry, num_bytes: int | None = None) -> Taken:
+        """The bytes of one of them, with their signature."""
         found = self.read_exactly(entry["path"], num_bytes)
-        return Unusable(Reason.MISSING_FILE, detail=entry["path"]) if found is None else found
+        return (Unusable(Reason.MISSING_FILE, detail=entry["path"]), None) if found is None else found
 
-    def read_exactly(self, path: str, num_bytes: int | None = None) -> bytes | Unusable | None:
-        """The bytes of the object of exactly this path; None where there is none."""
+    def read_exactly(self, path: str, num_bytes: int | None = None) -> Taken | None:
+        """The bytes of the object of exactly this path, with their signature; None where there is none."""
         if not _is_plain(path):
             return None
         store, key = open_store(self.at.bucket), self._key(path)
         try:
             if num_bytes is not None:
-                return bytes(obstore.get_range(store, key, start=0, length=num_bytes)) or Unusable(Reason.EMPTY_FILE)
+                start = obstore.get_range(store, key, start=0, length=num_bytes)
+                return bytes(start) or Unusable(Reason.EMPTY_FILE), None
             answer = obstore.get(store, key)
-            if answer.meta["size"] > MAX_FILE_BYTES:
-                return Unusable(Reason.UNREADABLE_FILE, answer.meta["size"], MAX_FILE_BYTES, "bytes")
-            return bytes(answer.bytes()) or Unusable(Reason.EMPTY_FILE)
+            size = answer.meta["size"]
+            signature: Signature = [size, answer.meta["e_tag"] or str(answer.meta["last_modified"])]
+            if size > MAX_FILE_BYTES:
+                return Unusable(Reason.UNREADABLE_FILE, size, MAX_FILE_BYTES, "bytes"), signature
+            return bytes(answer.bytes()) or Unusable(Reason.EMPTY_FILE), signature
         except FileNotFoundError:
             return None
         except obstore.exceptions.PermissionDeniedError as error:
-            return Unusable(Reason.UNREADABLE_FILE, detail=as_sentence(path, error))
+            return Unusable(Reason.UNREADABLE_FILE, detail=as_sentence(path, error)), None
         except obstore.exceptions.BaseError as error:
             if num_bytes is not None and "416" in str(error):  # no range of an empty object can be asked for
-                return Unusable(Reason.EMPTY_FILE)
+                return Unusable(Reason.EMPTY_FILE), None
             raise DiskOrNetworkError(as_sentence(f"{self.at.shown}/{path}", error)) from error
 
     def signature(self, entry: Entry) -> Signature:
@@ -76,7 +80,7 @@ class Bucket:
 
     def listing(self) -> Iterator[Listed | Unlisted]:
         """Every object."""
-        return (Listed(path, size) for path, size in self._table.in_order())
+        return (Listed(*row) for row in self._table.in_order())
 
     def _key(self, path: str) -> str:
         return f"{self.at.path}/{path}" if self.at.path else path

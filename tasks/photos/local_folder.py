@@ -13,7 +13,7 @@ from storage.reasons import Reason
 from tasks.images.rejection import Unusable
 from tasks.photos.name_table import Entry, NameTable, write_table
 from tasks.photos.names import Parts, is_image, parts_of
-from tasks.photos.photos import MAX_FILE_BYTES, Listed, Signature, Unlisted
+from tasks.photos.photos import MAX_FILE_BYTES, Listed, Signature, Taken, Unlisted
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class LocalFolder:
 
     is_remote = False
 
-    def read(self, entry: Entry, num_bytes: int | None = None) -> bytes | Unusable:
-        """The bytes of a file that was found here."""
-        found = self.read_exactly(entry["path"], num_bytes)
-        return Unusable(Reason.MISSING_FILE, detail=entry["path"]) if found is None else found
+    is_slow_to_ask = False
 
-    def read_exactly(self, path: str, num_bytes: int | None = None) -> bytes | Unusable | None:
+    def read(self, entry: Entry, num_bytes: int | None = None) -> Taken:
+        """The bytes of a file that was found here, with their signature."""
+        found = self.read_exactly(entry["path"], num_bytes)
+        return (Unusable(Reason.MISSING_FILE, detail=entry["path"]), None) if found is None else found
+
+    def read_exactly(self, path: str, num_bytes: int | None = None) -> Taken | None:
         """The bytes of the file of exactly this path, or the first `num_bytes` of them; None where there is none.
 
         Its real place is below the folder, and it is a plain file.
@@ -43,26 +45,26 @@ class LocalFolder:
         try:
             handle = self._open(path)
             if handle is None:
-                return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=path)
+                return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=path), None
         except FileNotFoundError:
             return None
         except ValueError:  # a NUL in the name
-            return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=repr(path))
+            return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=repr(path)), None
         except OSError as error:
-            return Unusable(Reason.UNREADABLE_FILE, detail=error.strerror)
+            return Unusable(Reason.UNREADABLE_FILE, detail=error.strerror), None
         try:
             facts = os.fstat(handle)
             if not stat.S_ISREG(facts.st_mode):
-                return Unusable(Reason.UNREADABLE_FILE, detail="not a plain file")
+                return Unusable(Reason.UNREADABLE_FILE, detail="not a plain file"), None
             if facts.st_size > MAX_FILE_BYTES:
-                return Unusable(Reason.UNREADABLE_FILE, facts.st_size, MAX_FILE_BYTES, "bytes")
+                return Unusable(Reason.UNREADABLE_FILE, facts.st_size, MAX_FILE_BYTES, "bytes"), None
             with open(handle, "rb", buffering=0, closefd=False) as file:
                 data = file.read() if num_bytes is None else file.read(num_bytes)
         except OSError as error:
-            return Unusable(Reason.UNREADABLE_FILE, detail=error.strerror)
+            return Unusable(Reason.UNREADABLE_FILE, detail=error.strerror), None
         finally:
             os.close(handle)
-        return data or Unusable(Reason.EMPTY_FILE)
+        return data or Unusable(Reason.EMPTY_FILE), [facts.st_size, facts.st_mtime_ns]
 
     def _open(self, path: str) -> int | None:
         """A handle on the file, None where its real place is not below the folder."""
@@ -138,7 +140,7 @@ class LocalFolder:
             elif leads_on:
                 yield from self._walk(path)
                 continue
-            yield Listed(path, _size_of(entry))
+            yield _listed(path, entry)
 
 
 def _entry(path: str) -> Entry:
@@ -158,8 +160,9 @@ def is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _size_of(entry: "os.DirEntry[str]") -> int | None:
+def _listed(path: str, entry: "os.DirEntry[str]") -> Listed:
     try:
-        return entry.stat().st_size
+        facts = entry.stat()
     except OSError:
-        return None
+        return Listed(path, None)
+    return Listed(path, facts.st_size, str(facts.st_mtime_ns))

@@ -68,9 +68,9 @@ class NameTable:
         rows: list[Entry] = self.rows.slice(start, end - start).to_pylist()
         return [rows[number] for number in best_matches(listed, [row["path"] for row in rows])]
 
-    def in_order(self) -> Iterator[tuple[str, int]]:
-        """(path, size) of every entry, in the order of a walk through folders that are sorted by name."""
+    def in_order(self) -> Iterator[tuple[str, int, str]]:
+        """(path, size, stamp) of every entry, in the order of a walk through folders that are sorted by name."""
         walk = pc.sort_indices(pc.replace_substring(self.rows["path"], "/", "\0"))
         for start in range(0, len(walk), ROWS_AT_ONCE):
-            some = self.rows.select(["path", "size"]).take(walk.slice(start, ROWS_AT_ONCE))
-            yield from zip(some["path"].to_pylist(), some["size"].to_pylist(), strict=True)
+            some = self.rows.select(["path", "size", "stamp"]).take(walk.slice(start, ROWS_AT_ONCE))
+            yield from zip(*(column.to_pylist() for column in some.columns), strict=True)

@@ -20,6 +20,7 @@ class Listed(NamedTuple):
 
     path: str
     size_bytes: int | None
+    stamp: str = ""  # changes with the bytes
 
 
 class Unlisted(NamedTuple):
@@ -29,6 +30,10 @@ class Unlisted(NamedTuple):
     reason: Reason
     detail: str
     is_folder: bool
+
+
+Taken = tuple[bytes | Unusable, Signature | None]
+"""What was read, with its signature at that moment where there is one."""
 
 
 class Photos(Protocol):
@@ -48,6 +53,16 @@ class Photos(Protocol):
 
     def reading(self, paths: Sequence[str]) -> AbstractContextManager[Callable[[str], bytes | Unusable]]:
         """`read` for photos that will be asked for in this order, some of them perhaps never; it may read ahead."""
+
+    def taken(self) -> dict[str, Signature]:
+        """Path → signature and, behind it, a digest of the bytes of what was read here since this was last asked."""
+
+    def is_as_taken(self, path: str, taken: Signature, thoroughly: bool) -> bool:
+        """Whether a photo is still what it was when `taken` was noted.
+
+        By its signature, where that is known without asking for each photo over a network; `thoroughly` reads it again
+        wherever it lies.
+        """
 
     def files(self) -> Iterator[Listed | Unlisted]:
         """Every file that lies there, folder by folder, each sorted by name."""

@@ -4,13 +4,13 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
 import obstore
+import xxhash
 from pydantic import AfterValidator, BeforeValidator
 
 from storage.errors import DiskOrNetworkError, InputError
@@ -24,7 +24,7 @@ from tasks.photos.local_folder import LocalFolder, is_folder
 from tasks.photos.name_table import Entry
 from tasks.photos.names import ARCHIVE_SUFFIXES, is_image, is_litter, parts_of
 from tasks.photos.object_store import ObjectAddress, as_sentence, is_address, object_address, open_store
-from tasks.photos.photos import Listed, Photos, Signature, Unlisted
+from tasks.photos.photos import Listed, Photos, Signature, Taken, Unlisted
 from tasks.photos.read_ahead import read_ahead
 
 Place = LocalFolder | Archives | Bucket
@@ -70,9 +70,14 @@ def photos_of(places: tuple[str, ...], store: Store) -> Photos:
     return _Places((*folders, Archives(archives, store)) if archives else folders)
 
 
-def any_changed(photos: Photos, files: Mapping[str, Signature | None]) -> bool:
-    """Whether any photo of `files` (path → its signature when it was looked at) is another one now."""
-    return any(photos.signature(path) != signature for path, signature in files.items())
+def any_changed(photos: Photos, unread: Mapping[str, Signature | None]) -> bool:
+    """Whether any photo of `unread` (path → its signature when it could not be read) is another one now."""
+    return any(photos.signature(path) != signature for path, signature in unread.items())
+
+
+def all_as_taken(photos: Photos, taken: Mapping[str, Signature], thoroughly: bool) -> bool:
+    """Whether every photo is what it was when it was read (path → what `Photos.taken` said then)."""
+    return all(photos.is_as_taken(path, signature, thoroughly) for path, signature in taken.items())
 
 
 def _local(place: str) -> list[Place | ByteFile]:
@@ -127,11 +132,15 @@ def _remote(at: ObjectAddress) -> list[Place | ByteFile]:
     return [Bucket(at)]
 
 
-@dataclass(frozen=True)
 class _Places:
     """Photos that lie in one place or in several; see `Photos` for what each method gives."""
 
-    places: tuple[Place, ...]
+    def __init__(self, places: tuple[Place, ...]) -> None:
+        self.places = places
+        self._taken: dict[str, Signature] = {}
+
+    def __reduce__(self) -> tuple[type["_Places"], tuple[tuple[Place, ...]]]:
+        return _Places, (self.places,)
 
     def read(self, path: str) -> bytes | Unusable:
         return self._read(path, None)
@@ -140,17 +149,33 @@ class _Places:
         return self._read(path, num_bytes)
 
     def _read(self, path: str, num_bytes: int | None) -> bytes | Unusable:
+        data, signature = self._taken_from_place(path, num_bytes)
+        if isinstance(data, bytes) and num_bytes is None and signature is not None:
+            self._taken[path] = [*signature, xxhash.xxh3_64_hexdigest(data)]
+        return data
+
+    def _taken_from_place(self, path: str, num_bytes: int | None) -> Taken:
         if parts_of(path) is None:
-            return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=repr(path))
+            return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=repr(path)), None
         if len(self.places) == 1 and not isinstance(self.places[0], Archives):
             found = self.places[0].read_exactly(path, num_bytes)  # no need to know what else lies there
             if found is not None:
                 return found
         located = self._locate(path)
         if isinstance(located, Unusable):
-            return located
+            return located, None
         place, entry = located
         return place.read(entry, num_bytes)
+
+    def taken(self) -> dict[str, Signature]:
+        taken, self._taken = self._taken, {}
+        return taken
+
+    def is_as_taken(self, path: str, taken: Signature, thoroughly: bool) -> bool:
+        if thoroughly:
+            data, _ = self._taken_from_place(path, None)
+            return isinstance(data, bytes) and xxhash.xxh3_64_hexdigest(data) == taken[-1]
+        return any(place.is_slow_to_ask for place in self.places) or self.signature(path) == taken[:-1]
 
     def signature(self, path: str) -> Signature | None:
         located = self._locate(path)

@@ -1,7 +1,7 @@
 """An annotation file wherever it lies: plain, gzipped, in a zip archive, on this machine or in a bucket.
 
-`instances.json`, `boxes.csv.gz`, `annotations.zip` with one file in it, `annotations.zip/annotations/instances.json` for
-one of several, and all of these behind `s3://`, `gs://` or `az://`. It opens like a path does; nothing is unpacked.
+`instances.json`, `boxes.csv.gz`, `annotations.zip` with one file in it, `annotations.zip/annotations/instances.json`
+for one of several, and all of these behind `s3://`, `gs://` or `az://`. It opens like a path does; nothing is unpacked.
 """
 
 import gzip
@@ -74,7 +74,7 @@ class AnnotationFile:
         """
         try:
             with self._container.open() as packed, self._unpacked(packed) as file:
-                yield file if "b" in mode else io.TextIOWrapper(file, encoding, errors, newline)  # type: ignore[type-var]
+                yield file if "b" in mode else io.TextIOWrapper(file, encoding, errors, newline)
         except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile) as error:
             raise DamagedFileError(f"{self} is cut or damaged, fetch it again: {error}") from error
 
@@ -92,10 +92,10 @@ class AnnotationFile:
     def _unpacked(self, packed: IO[bytes]) -> Iterator[IO[bytes]]:
         if self._container.name.endswith(".gz"):
             with gzip.open(packed) as file:
-                yield io.BufferedReader(file, READ_BYTES)  # type: ignore[arg-type, misc]
+                yield io.BufferedReader(file, READ_BYTES)
         elif self._container.name.endswith(".zip"):
             with zipfile.ZipFile(packed) as archive, archive.open(self._inner_name()) as file:
-                yield io.BufferedReader(file, READ_BYTES)  # type: ignore[arg-type, misc]
+                yield io.BufferedReader(file, READ_BYTES)  # type: ignore[type-var]
         else:
             yield packed
 

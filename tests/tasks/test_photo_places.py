@@ -16,7 +16,7 @@ from storage.reasons import Reason
 from storage.store import Store
 from tasks.photos.names import is_litter
 from tasks.photos.photos import Listed
-from tasks.photos.places import PhotoPlaces, any_changed, photos_of
+from tasks.photos.places import PhotoPlaces, all_as_taken, any_changed, photos_of
 
 PHOTOS = {
     "val2017/a.jpg": b"photo a" * 30_000,
@@ -155,3 +155,21 @@ def test_a_photo_is_found_wherever_it_lies_or_refused(photos):
     assert not any_changed(there, signatures)
     assert signatures["f.jpg"] is None
     assert all(signatures[path] for path in FOUND)
+
+
+def test_a_replaced_photo_is_noticed_by_signature_or_by_its_bytes(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"one")
+    photos = photos_of((str(tmp_path),), Store(str(tmp_path)))
+    photos.read("a.jpg")
+    photos.read("absent.jpg")
+    taken = photos.taken()
+    assert taken.keys() == {"a.jpg"}
+    assert not photos.taken()
+    assert all_as_taken(photos, taken, thoroughly=False)
+    facts = (tmp_path / "a.jpg").stat()
+    (tmp_path / "a.jpg").write_bytes(b"two")
+    os.utime(tmp_path / "a.jpg", ns=(facts.st_atime_ns, facts.st_mtime_ns))  # as some copying programs do
+    assert all_as_taken(photos, taken, thoroughly=False)
+    assert not all_as_taken(photos, taken, thoroughly=True)
+    os.utime(tmp_path / "a.jpg")
+    assert not all_as_taken(photos, taken, thoroughly=False)

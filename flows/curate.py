@@ -4,6 +4,8 @@ A Prefect task is a whole stage and not a shard: its cost would be paid per shar
 have to import Prefect. The shards run in worker processes that know nothing of it.
 """
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +19,17 @@ from flows.curate_artifacts import leave_funnel, leave_pictures
 from flows.execution.processes import Job
 from flows.execution.progress import progress_bar
 from flows.execution.root_lock import root_lock
+from flows.execution.run_log import run_log
 from flows.execution.runner import Runner, runner_of
 from flows.pipeline import Curated, curate_with
 from flows.server import NO_CACHE, emit_event, flow, task
+from storage.code_version import code_version
+from storage.digest import canonical_json
 from storage.snapshot import Snapshot
 from storage.store import Store
 
 console = Console(stderr=True)
+log = logging.getLogger(__name__)
 
 PUBLISHED = "persona.snapshot.published"
 MANIFEST_STAGE = "manifest"
@@ -46,7 +52,11 @@ class TaskRunner:
     def run(self, stage: str, jobs: Sequence[Job]) -> list[Any]:
         """As in Runner."""
         self.made.add(stage)
-        return run_stage(stage, lambda: self.runner.run(stage, jobs))
+        log.info("stage %s: %d jobs", stage, len(jobs))
+        start = time.perf_counter()
+        results = run_stage(stage, lambda: self.runner.run(stage, jobs))
+        log.info("stage %s: done in %.2f s", stage, time.perf_counter() - start)
+        return results
 
 
 @contextmanager
@@ -72,7 +82,9 @@ def _run_name() -> str:
 def curate(config: CurateConfig) -> Curated:
     """Annotated photos in, an explained snapshot of person crops out; what is done already is not done again."""
     runner = TaskRunner(runner_of(config.run, _progress))
-    with root_lock(Store(config.root)):
+    store = Store(config.root)
+    with root_lock(store), run_log(store, f"curate-{config.name}"):
+        log.info("%s: %s", code_version(), canonical_json(config.content()))
         try:
             curated = curate_with(runner, config)
         finally:

@@ -4,10 +4,12 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+DISTRIBUTION = "personaforge-crops"
+
 
 def code_version() -> str:
     """The package's version and, in a checkout, the commit; `+changed` where files differ from it."""
-    number = version("personaforge-crops")
+    number = version(DISTRIBUTION)
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changed"],

@@ -1,9 +1,11 @@
 """Shards in worker processes of this machine: each takes a shard, writes its own Parquet and returns its counts."""
 
+import logging
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ExitCode, PersonaError
+from storage.shard import Shard
+from tasks.sources.base import Source
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 
@@ -33,6 +39,17 @@ class Job:
     num_items: int = 0  # what the progress bar counts
     reports_progress: bool = False  # the function takes `on_progress` and tells it of every few items by itself
     runs_network: bool = False  # on a cluster it may take its share of a GPU
+
+    @property
+    def name(self) -> str:
+        """What the log calls it: the function and the shard, or the source, that it is about."""
+        shards = [argument.name for argument in self.arguments if isinstance(argument, Shard)]
+        sources = [argument.name for argument in self.arguments if isinstance(argument, Source)]
+        return " ".join([self.function.__name__, *(shards or sources)[-1:]])
+
+    def done_in(self, seconds: float) -> None:
+        """Note in the log of the run how long a worker took."""
+        log.info("%s: %d items in %.2f s", self.name, self.num_items, seconds)
 
 
 def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int], None], gpus: int = 0) -> list[Any]:
@@ -64,7 +81,8 @@ def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int],
                 finished = 0
                 for future in done:
                     i = running.pop(future)
-                    results[i] = future.result()
+                    results[i], seconds = future.result()
+                    jobs[i].done_in(seconds)
                     finished += 0 if jobs[i].reports_progress else jobs[i].num_items
                 told = ticks.value
                 if finished or told > seen:
@@ -106,8 +124,11 @@ def _signals_held() -> Iterator[None]:
 _ticks: "Synchronized[int] | None" = None
 
 
-def _call(job: Job) -> Any:  # noqa: ANN401 - whatever the function returns
-    return job.function(*job.arguments, **({"on_progress": _tick} if job.reports_progress else {}))
+def _call(job: Job) -> tuple[Any, float]:
+    """What the function returns, and how many seconds it took."""
+    start = time.perf_counter()
+    result = job.function(*job.arguments, **({"on_progress": _tick} if job.reports_progress else {}))
+    return result, time.perf_counter() - start
 
 
 def _tick(num_items: int) -> None:

@@ -4,6 +4,7 @@ Every machine of the cluster needs this package, the photos under the same path,
 """
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,11 +52,14 @@ def run_jobs_on_ray(jobs: Sequence[Job], cluster: ClusterConfig, on_progress: Ca
         done, _ = ray.wait(list(running), timeout=POLL_S)
         for reference in done:
             i = running.pop(reference)
-            results[i] = ray.get(reference)
+            results[i], seconds = ray.get(reference)
+            jobs[i].done_in(seconds)
             on_progress(jobs[i].num_items)
     return results
 
 
-def _call(job: Job) -> Any:  # noqa: ANN401 - whatever the function returns
+def _call(job: Job) -> tuple[Any, float]:
+    """What the function returns, and how many seconds it took."""
     keep_to_one_thread()
-    return job.function(*job.arguments)
+    start = time.perf_counter()
+    return job.function(*job.arguments), time.perf_counter() - start

@@ -34,6 +34,11 @@ class CropCalibration:
     by_size: dict[tuple[float, float], int]  # min_side_px, max_upscale → crops, everything else as configured
     by_blur: dict[float, int]  # min_laplacian_variance → crops, everything else as configured
 
+    @property
+    def is_estimate(self) -> bool:
+        """Not every photo was looked at."""
+        return self.num_read < self.num_photos
+
 
 def calibrate_crop(boxed: Sequence[Shard], cropped: Iterable[Shard], config: CropConfig) -> CropCalibration:
     """How many crops other limits would give.
@@ -137,7 +142,10 @@ def size_rows(calibration: CropCalibration) -> list[list[str]]:
     """Lines of a table: min_side_px downwards, max_upscale across; the heading first."""
     sides = sorted({side for side, _ in calibration.by_size})
     upscales = sorted({upscale for _, upscale in calibration.by_size})
-    heading = ["min_side_px", *(f"max_upscale {upscale:g}" for upscale in upscales)]
+    heading = [
+        "min_side_px",
+        *(f"max_upscale {upscale:g}" if not i else f"{upscale:g}" for i, upscale in enumerate(upscales)),
+    ]
     return [heading] + [
         [f"{side:g}", *(f"{calibration.by_size[side, upscale]:,}" for upscale in upscales)] for side in sides
     ]

@@ -73,7 +73,7 @@ def weights_files(config: DetectConfig, compute: Compute = Compute()) -> tuple[W
             be opened.
         ValueError: the network does not fit `class_ids` or `image_size_px`.
     """
-    path = _local_weights(config.weights) or _downloaded(config.weights)
+    path = local_weights(config.weights) or _downloaded(config.weights)
     open_detector(config, compute)
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     named = ((p, p.relative_to(path.parent).as_posix()) for p in files)
@@ -92,7 +92,7 @@ def open_detector(config: DetectConfig, compute: Compute = Compute()) -> Detecto
         WeightsUnavailableError: the weights are not there or cannot be opened.
         ValueError: the network does not fit `class_ids` or `image_size_px`.
     """
-    path = _local_weights(config.weights)
+    path = local_weights(config.weights)
     if path is None:
         raise WeightsUnavailableError(f"detector weights {config.weights} are not there any more")
     device = resolve_device(compute.device)
@@ -152,9 +152,15 @@ def _detections(result: Any) -> list[Detection]:  # noqa: ANN401
     return sorted(found, key=lambda d: (-d.confidence, d.bbox_xyxy_px))
 
 
-def _local_weights(weights: str) -> Path | None:
-    places = Path(weights), cache_folder() / "weights" / weights
+def local_weights(weights: str) -> Path | None:
+    """Where these weights are: as they are named, or in the cache; None where they are in neither place."""
+    places = Path(weights), weights_target(weights)
     return next((place for place in places if place.exists()), None)
+
+
+def weights_target(weights: str) -> Path:
+    """Where published weights are downloaded to."""
+    return cache_folder() / "weights" / weights
 
 
 def _downloaded(weights: str) -> Path:
@@ -168,7 +174,7 @@ def _downloaded(weights: str) -> Path:
             f"detector weights {weights} are neither a file here nor a name that ultralytics publishes;"
             " set weights to an existing file or to a name such as yolo11m.pt"
         )
-    target = cache_folder() / "weights" / weights
+    target = weights_target(weights)
     target.parent.mkdir(parents=True, exist_ok=True)
     if answers("https://github.com"):
         with contextlib.suppress(OSError):  # its ConnectionError says less than the sentence below

@@ -113,6 +113,31 @@ def mode_of(name: str) -> str:
     return "NR"
 
 
+def weights_file(name: str) -> Path | None:
+    """Where the metric's own weights lie once they are downloaded; None where it has none, or its class decides.
+
+    Read from the text of pyiqa's classes, whose tables name a file for each variant, without importing any.
+    """
+    package = importlib.util.find_spec("pyiqa")
+    if package is None or package.origin is None:
+        raise ImportError("pyiqa is not installed")
+    options = {key: str(value) for key, value in _configurations()[name]["metric_opts"].items()}
+    for path in Path(package.origin).with_name("archs").glob("*_arch.py"):
+        text = path.read_text(encoding="utf-8")
+        if f"class {options['type']}(" in text:
+            files = dict(re.findall(r"'([^']+)': get_url_from_name\(\s*'([^']+)'", text))
+            wanted = [*options.values(), options["type"].lower(), "url"]
+            file = next((files[key] for key in wanted if key in files), None)
+            return _cache_folder() / file if file else None
+    return None
+
+
+def _cache_folder() -> Path:
+    """The folder of pyiqa in torch's cache, which torch takes from these variables."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("TORCH_HOME") or cache / "torch") / "hub" / "pyiqa"
+
+
 def check_metric(name: str) -> dict[str, str]:
     """Load the metric once; returns every weights file that it opened, name → SHA-256 (none for piqe).
 

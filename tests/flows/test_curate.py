@@ -1,5 +1,6 @@
 """The flow as a user starts it: a real Prefect server, worker processes, the console script."""
 
+import re
 import resource
 from pathlib import Path
 
@@ -29,6 +30,9 @@ def test_demo_ends_with_a_funnel_a_contact_sheet_and_a_snapshot(demo):
     assert crops["train"][0]["image"].size == (512, 512)
     assert verify_snapshot(Store(str(root)), f"snapshots/{snapshot.name}") == []
     assert "Traceback" not in run.stderr
+    (log,) = (root / "logs").iterdir()
+    text = log.read_text()
+    assert "crop_shard crop/coco/00000-" in text and re.search(r"stage score: done in [0-9.]+ s", text)
 
 
 def test_the_run_is_in_prefect_with_a_name_that_says_what_it_did(demo, prefect_server):
@@ -72,9 +76,13 @@ def test_calibrate_answers_from_scores_and_leaves_the_funnel_alone(demo, prefect
     answer = persona(prefect_server, "calibrate", tmp_path / "demo.yaml", "--crops", "3")
     assert answer.returncode == 0, answer.stderr
     assert "3 crops wanted" in answer.stdout
-    unscored = persona(prefect_server, "calibrate", tmp_path / "demo.yaml", "--set", "crop.min_side_px=300")
-    assert (unscored.returncode, unscored.stderr.count("\n")) == (2, 1)
-    assert "run `persona curate` first" in unscored.stderr
+    assert "min_side_px" in answer.stdout and "min_laplacian_variance" in answer.stdout
+    other = ("calibrate", tmp_path / "demo.yaml", "--set", "crop.min_side_px=300")
+    unscored = persona(prefect_server, *other)
+    assert unscored.returncode == 0, unscored.stderr
+    assert "crops of" in unscored.stdout and "run `persona curate` first" in unscored.stdout
+    wanted = persona(prefect_server, *other, "--crops", "3")
+    assert (wanted.returncode, wanted.stderr.count("\n")) == (2, 1)
     assert "publish" in persona(prefect_server, "funnel", root).stdout
 
 

@@ -10,7 +10,7 @@ from storage.schema import CROPS
 from storage.shard import Shard, ShardWriter
 from storage.store import Store
 from tasks.metrics import iqa
-from tasks.metrics.iqa import check_metric, lower_is_better, measure
+from tasks.metrics.iqa import check_metric, lower_is_better, measure, weights_file, weights_files
 from tasks.score.score import ScoreConfig, score_key, score_shard
 
 CLASSICAL = ("niqe", "brisque", "piqe")
@@ -176,3 +176,10 @@ def test_a_metric_that_cannot_judge_crops_is_refused(metrics, words):
 
 def test_the_papers_metrics_by_default():
     assert ScoreConfig().metrics == ("clipiqa", "maniqa-pipal", "musiq", "niqe")
+
+
+def test_the_file_that_is_looked_for_before_a_run_is_the_one_that_the_metric_opens(metric_weights):
+    for name in ("niqe", "brisque"):
+        assert [file.name for file in weights_files(name)] == [weights_file(name).name]
+        assert weights_file(name).is_file()
+    assert weights_file("piqe") is None and weights_file("musiq").name == "musiq_koniq_ckpt-e95806b9.pth"

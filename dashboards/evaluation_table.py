@@ -16,7 +16,7 @@ def evaluation_table(evaluations: Sequence[Evaluation], published: Published, so
     Args:
         evaluations: on one benchmark, with the same metrics.
         published: rows to stand above them.
-        source: where these were published.
+        source: where these were published, and on which pictures.
     """
     first = evaluations[0]
     directions = {metric: result.lower_is_better for metric, result in first.metrics.items()}
@@ -47,18 +47,28 @@ def comparison_table(comparison: Comparison, a: Evaluation, b: Evaluation, publi
         "A difference counts where its interval does not hold 0. FID, of no single picture, has no interval, and"
         f" neither has a difference of fewer than {MIN_VALUES} pictures."
     )
-    return evaluation_table([a, b], published, source) + "\n" + _markdown(heading, rows) + f"\n\n{explained}\n"
+    said = [_markdown(heading, rows), explained, *_disagreements(comparison)]
+    return evaluation_table([a, b], published, source) + "\n" + "\n\n".join(said) + "\n"
+
+
+def _disagreements(comparison: Comparison) -> list[str]:
+    """Which metrics put the two in another order, a line each."""
+    lines = [
+        f"- {d.for_a} says A, {d.for_b} says B{', both beyond their intervals' if d.certain else ''}: they differ on"
+        f" {d.share:.0%} of {d.num:,} pictures"
+        for d in comparison.disagreements
+    ]
+    return ["\n".join(["Metrics that disagree about the order of A and B:", "", *lines])] if lines else []
 
 
 def _notes(evaluations: Sequence[Evaluation], source: str) -> list[str]:
     first = evaluations[0]
     judged = "; ".join(f"{e.label}: {e.headline}" for e in evaluations)
-    notes = [
-        f"Rows in bold: {first.benchmark.id}, mean and 95 % bootstrap interval; {judged}. The others: {source}, on its"
-        " own pictures; they compare with ours only on the same pictures."
-    ]
+    notes = [f"Rows in bold: {first.benchmark.id}, mean and 95 % bootstrap interval; {judged}. The others: {source}."]
     if any(e.num_judged < MIN_VALUES for e in evaluations):
         notes.append(f"Fewer than {MIN_VALUES} pictures give no interval, and so nothing is better or worse.")
+    ran = dict.fromkeys(f"on {e.device}{f' in {e.precision}' if e.precision else ''}" for e in evaluations if e.device)
+    notes += [f"Judged {' and '.join(ran)}."] if ran else []
     notes += [f"{e.label}: {remark}." for e in evaluations for remark in e.remarks]
     if first.notes:
         notes.append("; ".join(f"{metric}: {note}" for metric, note in first.notes.items()) + ".")

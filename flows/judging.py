@@ -10,19 +10,20 @@ from pathlib import Path
 from dashboards.comparison_grid import comparison_grid
 from dashboards.evaluation_table import comparison_table, evaluation_table
 from storage.benchmark import OnProgress, batches_of, benchmark_at, splits_of
+from storage.errors import InputError
 from storage.evaluation import Comparison, Evaluation
 from storage.frozen import Frozen
 from storage.parquet import open_parquet
 from storage.snapshot import Snapshot, published_at
 from storage.store import Store
+from tasks.benchmark.imported import import_benchmark
 from tasks.benchmark.persona_val import ValConfig, build_val
-from tasks.evaluate.candidates import Contender, low_quality, model, restored_folder
+from tasks.evaluate.candidates import Contender, high_quality, low_quality, model, restored_folder
 from tasks.evaluate.compare import compare
 from tasks.evaluate.evaluate import EXAMPLES_FILE, EvaluateConfig, evaluate
-from tasks.evaluate.published import PAPER, TABLE_2
+from tasks.evaluate.published import PUBLISHED, rows_for
 
 TABLE = "table.md"
-SOURCE = f"table 2 of {PAPER} (* retrained on PERSONA)"
 
 
 class PersonaValConfig(Frozen):
@@ -40,6 +41,25 @@ def persona_val(snapshot_folder: Path, config: ValConfig | None = None, on_progr
         ValueError: the folder holds no snapshot, or one without a val split.
     """
     benchmark = build_val(published_at(str(snapshot_folder)), config or ValConfig(), on_progress)
+    return benchmark.store.local(benchmark.path)
+
+
+def import_pictures(
+    root: str, name: str, lq: Path, hq: Path | None, published: str | None, on_progress: OnProgress | None = None
+) -> Path:
+    """The folder of a benchmark of other people's pictures; see `import_benchmark`.
+
+    Raises:
+        ValueError: the pictures do not belong together, or `published` is no set that is known.
+    """
+    if published is not None:
+        known = PUBLISHED.get(published)
+        if known is None:
+            raise InputError(f"there are no published rows of {published}: name one of {', '.join(PUBLISHED)}")
+        if known.has_hq != (hq is not None):
+            what = "has HQ pictures: give --hq too" if known.has_hq else "has no HQ pictures: leave --hq out"
+            raise InputError(f"{published} {what}")
+    benchmark = import_benchmark(Store(root), name, lq, hq, published, on_progress)
     return benchmark.store.local(benchmark.path)
 
 
@@ -70,6 +90,17 @@ def judge_lq(
 ) -> Evaluation:
     """Judge the LQ pictures of a benchmark as they are: the baseline."""
     return judge(benchmark_at(benchmark), low_quality(), config, strict=strict, on_progress=on_progress)
+
+
+def judge_hq(
+    benchmark: Path,
+    config: EvaluateConfig | None = None,
+    *,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Evaluation:
+    """Judge the HQ pictures of a benchmark: what the metrics say of the truth."""
+    return judge(benchmark_at(benchmark), high_quality(), config, strict=strict, on_progress=on_progress)
 
 
 def judge_folder(
@@ -126,7 +157,12 @@ def judge_pair(benchmark: Path, a: Evaluation, b: Evaluation, config: EvaluateCo
 
 
 def _published(evaluation: Evaluation) -> tuple[dict[str, dict[str, float]], str]:
-    return TABLE_2["val" if evaluation.benchmark.has_hq else "test"], SOURCE
+    known_as = evaluation.benchmark.published
+    published = rows_for(known_as, evaluation.benchmark.has_hq)
+    if known_as is None:
+        return published.rows, f"{published.source}, on other pictures: they compare with ours only on the same ones"
+    there = "" if evaluation.num_images == published.num_pictures else f", which are {published.num_pictures:,}"
+    return published.rows, f"{published.source}, on the pictures of {known_as}{there}"
 
 
 def _once(store: Store, path: str, make: Callable[[Path], None]) -> None:

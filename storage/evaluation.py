@@ -24,7 +24,7 @@ FOLDER = "evaluations"
 COMPARISONS = "comparisons"
 FILE = "evaluation.json"
 
-Kind = Literal["model", "folder", "lq"]
+Kind = Literal["model", "folder", "lq", "hq"]
 
 MIN_VALUES = 20
 """Below so many pictures a mean or a difference has no interval, and so nothing is decided from it.
@@ -69,6 +69,8 @@ class BenchmarkName(Frozen):
     digest: str
     """Of its manifest, and so of every byte."""
     has_hq: bool
+    published: str | None = None
+    """The published set that it is, by its name in `tasks/evaluate/published.py`; None for one of our own."""
 
 
 class Evaluation(Frozen):
@@ -87,6 +89,10 @@ class Evaluation(Frozen):
     """Pictures that were missing or could not be used; `per_image.parquet` says why."""
     remarks: tuple[str, ...] = ()
     """How its pictures were found, where that is not plain."""
+    device: str | None = None
+    """Where networks ran: cpu, cuda or mps; None in what was judged before it was noted."""
+    precision: str | None = None
+    """In which a model restored; None where there was none."""
     weights: dict[str, dict[str, str]]
     """Metric → weights file → SHA-256."""
     notes: dict[str, str]
@@ -127,6 +133,20 @@ class Difference(Frozen):
         return "a" if (self.mean < 0) == self.lower_is_better else "b"
 
 
+class Disagreement(Frozen):
+    """Two metrics that put A and B in different orders."""
+
+    for_a: str
+    """The metric whose mean says that A is better."""
+    for_b: str
+    certain: bool
+    """Both say so beyond their intervals."""
+    share: float
+    """Of pictures in which the two prefer different ones, among those in which each prefers one."""
+    num: int
+    """How many these are."""
+
+
 class Comparison(Frozen):
     """A against B on the same pictures."""
 
@@ -136,6 +156,7 @@ class Comparison(Frozen):
     b: str
     benchmark: BenchmarkName
     differences: dict[str, Difference]
+    disagreements: tuple[Disagreement, ...] = ()
 
     @property
     def path(self) -> str:

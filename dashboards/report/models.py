@@ -12,7 +12,7 @@ from storage.shard import Row
 from storage.store import Store
 
 Published = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""val or test → method → metric → mean."""
+"""Published set of pictures → method → metric → mean."""
 
 MAX_POINTS = 400
 """A curve of more logging steps is thinned to these."""
@@ -88,7 +88,8 @@ def _results(found: Sequence[Evaluation], published: Published) -> Table:
     metrics = list(dict.fromkeys(metric for e in found for metric in e.metrics))
     lower = {metric: e.metrics[metric].lower_is_better for e in found for metric in e.metrics}
     rows: list[tuple[Cell, ...]] = [(e.label, *(_result(e.metrics.get(metric)) for metric in metrics)) for e in found]
-    methods = published["val" if found[0].benchmark.has_hq else "test"]
+    benchmark = found[0].benchmark
+    methods = published[benchmark.published or ("persona-val" if benchmark.has_hq else "persona-test")]
     rows += [(f"{name} (published)", *(_number(means.get(m)) for m in metrics)) for name, means in methods.items()]
     return Table(("method", *(f"{metric} {'↓' if lower[metric] else '↑'}" for metric in metrics)), rows)
 

@@ -1,8 +1,11 @@
 """`persona benchmark`: the pictures that models are judged on."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from flows.cli.arguments import Assignments, Config, group
+from flows.cli.arguments import KEPT_IN, Assignments, Config, RootOption, group
 
 commands = typer.Typer()
 benchmark = group("Make the pictures that models are judged on.")
@@ -29,3 +32,26 @@ def test(config: Config, assignments: Assignments = None) -> int:
     from storage.config_file import load_config
 
     return persona_test_and_show(load_config(PersonaTestConfig, config, assignments or ()))
+
+
+@benchmark.command(
+    name="import", epilog="Example: persona benchmark import --hq Val/HQ --lq Val/LQ --published persona-val"
+)
+def import_pictures(
+    lq: Annotated[Path, typer.Option(metavar="FOLDER", help="The pictures of low quality.")],
+    hq: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Their originals, of the same names.")] = None,
+    name: Annotated[str | None, typer.Option(help="First part of its name; by default the published set's.")] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SET",
+            help="The set that it is, whose published rows then stand beside yours: persona-val (LQ of OSDHuman),"
+            " persona-val-haodiff (LQ of HAODiff), persona-test or mpii-test.",
+        ),
+    ] = None,
+    root: RootOption = KEPT_IN,
+) -> int:
+    """Take over pictures that others published: PERSONA-Val, PERSONA-Test, MPII-Test or your own."""
+    from flows.cli.show_judging import import_and_show
+
+    return import_and_show(root, name or published or "imported", lq, hq, published)

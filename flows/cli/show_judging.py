@@ -10,7 +10,16 @@ from rich.table import Table
 
 from flows.cli.show_curate import show_funnel
 from flows.execution.progress import progress_bar
-from flows.judging import PersonaValConfig, judge_folder, judge_lq, judge_model, judge_pair, persona_val
+from flows.judging import (
+    PersonaValConfig,
+    import_pictures,
+    judge_folder,
+    judge_hq,
+    judge_lq,
+    judge_model,
+    judge_pair,
+    persona_val,
+)
 from flows.persona_test_set import PersonaTestConfig, persona_test
 from storage.benchmark import benchmark_at, num_rows
 from storage.errors import ExitCode
@@ -19,13 +28,13 @@ from storage.registry import Registry
 from storage.snapshot import Snapshot
 from storage.store import Store
 from tasks.evaluate.evaluate import EvaluateConfig
-from tasks.evaluate.published import PAPER, TABLE_1, TABLE_2
+from tasks.evaluate.published import PUBLISHED, TABLE_1, rows_for
 from tasks.publish.audit import audit, table_rows
 
 console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width of its own
 bars = Console(stderr=True)
 
-LQ = "lq"
+LQ, HQ = "lq", "hq"
 PUBLISHED_METHOD = "OSDHuman"
 
 
@@ -51,12 +60,28 @@ def _show_benchmark(folder: Path) -> int:
     return 0
 
 
-Contestant = tuple[Literal["model", "folder", "lq"], Path | None, str]
+def import_and_show(root: str, name: str, lq: Path, hq: Path | None, published: str | None) -> int:
+    """Make a benchmark of other people's pictures, and say how many they are beside the published sets."""
+    with progress_bar(bars, "import", None) as advance:
+        folder = import_pictures(root, name, lq, hq, published, advance)
+    num = num_rows(benchmark_at(folder).manifest())
+    if published:
+        wanted = PUBLISHED[published].num_pictures
+        told = "as many as" if num == wanted else f"but there are {wanted:,} in"
+        console.print(f"{num:,} pictures, {told} {published}; its published rows: {PUBLISHED[published].source}")
+    else:
+        alike = [one for one, about in PUBLISHED.items() if (about.num_pictures, about.has_hq) == (num, hq is not None)]
+        if alike:
+            console.print(f"{num:,} pictures, as many as {' and '.join(alike)}: say which it is with --published")
+    return _show_benchmark(folder)
+
+
+Contestant = tuple[Literal["model", "folder", "lq", "hq"], Path | None, str]
 """Kind, folder and label of what is judged."""
 
 
 def contestant(text: str, root: Store) -> Contestant:
-    """What `text` names: `lq`, a model folder, a folder of restored pictures, or a model of the registry.
+    """What `text` names: `lq`, `hq`, a model folder, a folder of restored pictures, or a model of the registry.
 
     Raises:
         ValueError: none of these.
@@ -64,6 +89,8 @@ def contestant(text: str, root: Store) -> Contestant:
     folder = Path(text)
     if text == LQ:
         return "lq", None, LQ
+    if text == HQ:
+        return "hq", None, HQ
     if folder.is_dir():
         return "model" if (folder / "model.json").is_file() else "folder", folder, folder.absolute().name
     registry = Registry(root)
@@ -88,6 +115,10 @@ def evaluate_and_show(
     found = [_judge(contestant(text, published.store), benchmark, config, strict) for text in texts]
     comparison = None if against is None else judge_pair(benchmark, found[0], found[1], config)
     console.print(_values(found, comparison))
+    for pair in comparison.disagreements if comparison else ():
+        certain = " beyond their intervals" if pair.certain else ""
+        told = f"{pair.for_a} prefers {found[0].label}, {pair.for_b} prefers {found[1].label}{certain}"
+        console.print(f"{told}; on {pair.share:.0%} of {pair.num:,} pictures they disagree", soft_wrap=True)
     for metric, result in found[0].metrics.items():
         if result.unavailable:
             console.print(f"{metric} is unavailable: {result.unavailable}", soft_wrap=True, markup=False)
@@ -114,7 +145,8 @@ def _judge(what: Contestant, benchmark: Path, config: EvaluateConfig, strict: bo
     kind, folder, label = what
     with progress_bar(bars, label, num_rows(benchmark_at(benchmark).manifest())) as advance:
         if folder is None:
-            return judge_lq(benchmark, config, strict=strict, on_progress=advance)
+            judge_itself = judge_lq if kind == LQ else judge_hq
+            return judge_itself(benchmark, config, strict=strict, on_progress=advance)
         judge = judge_model if kind == "model" else judge_folder
         return judge(benchmark, folder, config, label=label, strict=strict, on_progress=advance)
 
@@ -124,12 +156,14 @@ def _values(found: Sequence[Evaluation], comparison: Comparison | None) -> Table
     judged = dict.fromkeys(evaluation.headline for evaluation in found)
     table = Table(title=f"{first.benchmark.id}, {' and '.join(judged)}", title_justify="left")
     table.add_column("metric", no_wrap=True)
-    for heading in (f"{PUBLISHED_METHOD}, {PAPER}", *(e.label for e in found)):
+    known_as = first.benchmark.published
+    where = known_as or "published, on other pictures"
+    for heading in (f"{PUBLISHED_METHOD}, {where}", *(e.label for e in found)):
         table.add_column(heading, justify="right")
     if comparison:
         table.add_column("difference", justify="right")
         table.add_column("better")
-    published = TABLE_2["val" if first.benchmark.has_hq else "test"][PUBLISHED_METHOD]
+    published = rows_for(known_as, first.benchmark.has_hq).rows[PUBLISHED_METHOD]
     for metric, result in first.metrics.items():
         paper = f"{published[metric]:.4f}" if metric in published else ""
         cells = [f"{metric} {'↓' if result.lower_is_better else '↑'}", paper]

@@ -63,7 +63,7 @@ def report_of_run(store: Store, name: str) -> str:
         PUBLISHED,
         curves=_yields(store, record) if selection and record.configuration else (),
         reviews=None if effect is None else _reviews(effect),
-        more=model_sections(store, published.TABLE_2, published.PAPER),
+        more=model_sections(store, {name: about.rows for name, about in published.PUBLISHED.items()}, published.PAPER),
     )
 
 

@@ -10,6 +10,9 @@ from urllib.request import getproxies, proxy_bypass
 from storage.errors import ExitCode, InputError, PersonaError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+ResolvedDevice = Literal["cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -50,7 +53,7 @@ def answers(url: str) -> bool:
     return True
 
 
-def resolve_device(device: Device) -> Literal["cpu", "cuda", "mps"]:
+def resolve_device(device: Device) -> ResolvedDevice:
     """The device that 'auto' stands for here: a GPU if there is one.
 
     Raises:
@@ -64,6 +67,15 @@ def resolve_device(device: Device) -> Literal["cpu", "cuda", "mps"]:
     if not there[device]:
         raise InputError(f"device {device} is not available on this machine; use auto or cpu")
     return device
+
+
+def resolve_precision(precision: Precision, device: ResolvedDevice) -> ResolvedPrecision:
+    """The precision that 'auto' stands for on a device: bf16 on a GPU that has it, else fp32."""
+    import torch
+
+    if precision == "auto":
+        return "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return precision
 
 
 def use_threads(num_threads: int | None) -> None:

@@ -8,7 +8,7 @@ Example:
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -18,13 +18,11 @@ from torch.nn import functional
 
 from model.model_folder import load_model
 from model.network.generator import Generator
-from model.network.weights import Device, resolve_device
+from model.network.weights import Device, Precision, resolve_device, resolve_precision
 from model.restoration.colour import ColourCorrection, corrected
 from model.restoration.tiling import tiled
 from storage.errors import InputError
 from storage.frozen import Frozen
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -89,9 +87,7 @@ class Restorer:
             WeightsUnavailableError: the model's base or encoder is missing.
         """
         place = resolve_device(device)
-        if dtype == "auto":
-            dtype = "bf16" if place == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-        return cls(load_model(folder, place, _DTYPES[dtype]), config or RestoreConfig())
+        return cls(load_model(folder, place, _DTYPES[resolve_precision(dtype, place)]), config or RestoreConfig())
 
     def restore(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Restored pictures, `upscale` times as large, in the same order.

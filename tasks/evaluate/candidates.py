@@ -7,15 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from model.network.weights import Device
+from model.network.weights import Device, Precision
 from model.restoration.picture_files import UnusablePictureError, read_picture
 from storage.digest import digest, sha256_of_file
 from storage.errors import InputError
 from storage.evaluation import Kind
+from storage.parquet import Row
 from tasks.evaluate.pairing import pair, remarks
+from tasks.images.pictures import decoded
 
-Restore = Callable[[list[str], list[np.ndarray]], list[np.ndarray | str]]
-"""Crop ids and their LQ pictures, (H, W, 3) uint8 BGR → a picture for each, or the sentence why there is none."""
+Pictures = list[np.ndarray | str]
+"""A picture each, (H, W, 3) uint8 BGR, or the sentence why there is none."""
+
+Restore = Callable[[list[Row]], Pictures]
+"""Rows of a benchmark, with `crop_id`, `lq` and, where it has one, `hq` → what the contender makes of them."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,8 @@ class Contender:
     kind: Kind
     identity: str
     """Digest of what decides the pictures."""
-    prepare: Callable[[Device], Restore]
-    """Loads what is needed; called once, and only where there is work."""
+    prepare: Callable[[Device, Precision | None], Restore]
+    """Loads what is needed; called once, and only where there is work. Only a model has a precision."""
     remarks: tuple[str, ...] = ()
     """What people must know of how its pictures were found, in sentences."""
 
@@ -39,10 +44,19 @@ def _safe(label: str) -> str:
 def low_quality() -> Contender:
     """The LQ pictures themselves: what every model has to beat."""
 
-    def prepare(device: Device) -> Restore:
-        return lambda crop_ids, pictures: list(pictures)
+    def prepare(device: Device, precision: Precision | None) -> Restore:
+        return lambda rows: [decoded(row, "lq") for row in rows]
 
     return Contender("lq", "lq", digest("lq"), prepare)
+
+
+def high_quality() -> Contender:
+    """The HQ pictures themselves, on a benchmark that has them: the check of every metric."""
+
+    def prepare(device: Device, precision: Precision | None) -> Restore:
+        return lambda rows: [decoded(row, "hq") if "hq" in row else "the benchmark has no HQ pictures" for row in rows]
+
+    return Contender("hq", "hq", digest("hq"), prepare)
 
 
 def model(folder: Path, label: str | None = None) -> Contender:
@@ -55,11 +69,11 @@ def model(folder: Path, label: str | None = None) -> Contender:
     if not about.is_file():
         raise InputError(f"{folder} is no model: it has no model.json")
 
-    def prepare(device: Device) -> Restore:
+    def prepare(device: Device, precision: Precision | None) -> Restore:
         from model.restoration.restore import Restorer  # here, since reading a configuration must not import torch
 
-        restorer = Restorer.load(folder, device=device)
-        return lambda crop_ids, pictures: list(restorer.restore(pictures))
+        restorer = Restorer.load(folder, device, precision or "auto")
+        return lambda rows: list(restorer.restore([decoded(row, "lq") for row in rows]))
 
     return Contender(_safe(label or folder.absolute().name), "model", sha256_of_file(about)[:12], prepare)
 
@@ -78,11 +92,11 @@ def restored_folder(folder: Path, crop_ids: list[str], label: str | None = None)
     pairing = pair(folder, crop_ids)
     identity = digest([(crop_id, _sha256(path)) for crop_id, path in sorted(pairing.files.items())])
 
-    def restore(crop_ids: list[str], pictures: list[np.ndarray]) -> list[np.ndarray | str]:
-        return [_read(pairing.files.get(crop_id), folder) for crop_id in crop_ids]
+    def restore(rows: list[Row]) -> Pictures:
+        return [_read(pairing.files.get(row["crop_id"]), folder) for row in rows]
 
-    said = remarks(pairing, folder)
-    return Contender(_safe(label or folder.absolute().name), "folder", identity, lambda device: restore, said)
+    name = _safe(label or folder.absolute().name)
+    return Contender(name, "folder", identity, lambda device, precision: restore, remarks(pairing, folder))
 
 
 def _sha256(path: Path) -> str | None:

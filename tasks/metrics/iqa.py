@@ -40,8 +40,12 @@ _REFUSED = {
     ),
 }
 
+_PYIQAS_NAME = {"psnr_rgb": "psnr", "ssim_rgb": "ssimc"}
+"""Metrics that are called otherwise here, since `psnr` and `ssim` are the paper's, on Y."""
+
 _OPTIONS: dict[str, dict[str, Any]] = {
-    name: {"test_y_channel": True, "color_space": "ycbcr"} for name in ("psnr", "ssim")
+    **{name: {"test_y_channel": True, "color_space": "ycbcr"} for name in ("psnr", "ssim")},
+    "psnr_rgb": {"test_y_channel": False},
 }
 """The paper's Y is that of YCbCr; pyiqa's own is that of YIQ, with which PSNR comes out 1.3 dB lower."""
 
@@ -67,7 +71,8 @@ def _configurations() -> dict[str, dict[str, Any]]:
         raise ImportError(f"{path} cannot be read")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.DEFAULT_CONFIGS
+    everything: dict[str, dict[str, Any]] = module.DEFAULT_CONFIGS
+    return everything | {name: everything[pyiqas] for name, pyiqas in _PYIQAS_NAME.items()}
 
 
 def checked_name(name: str) -> str:
@@ -80,7 +85,8 @@ def checked_name(name: str) -> str:
     offered = [n for n, about in everything.items() if about["metric_mode"] == "NR" and n not in _REFUSED]
     if name in offered:
         return name
-    close = difflib.get_close_matches(name, offered, n=3, cutoff=0.5) or offered[:3]
+    spelt = {n.replace("_", "").replace("-", ""): n for n in offered}.get(re.sub(r"[-_ ]", "", name.lower()))
+    close = [spelt] if spelt else difflib.get_close_matches(name, offered, n=3, cutoff=0.5) or offered[:3]
     if name in _REFUSED:
         why = f"metric {name} is not offered: {_REFUSED[name]}"
     elif name in everything:
@@ -265,15 +271,16 @@ def _short_name(path: Path) -> str:
 def _from_cache_or_hub(name: str, device: str, pyiqa: Any, hub: Any) -> Any:  # noqa: ANN401
     """The metric, from the caches if they hold all of it: the hub's library would ask the hub first, for up to 50 s."""
     online, options = hub.HF_HUB_OFFLINE, _OPTIONS.get(name, {})
+    pyiqas_name = _PYIQAS_NAME.get(name, name)
     hub.HF_HUB_OFFLINE = True
     try:
-        return pyiqa.create_metric(name, device=device, **options)
+        return pyiqa.create_metric(pyiqas_name, device=device, **options)
     except FileNotFoundError:  # a backbone is missing in the hub's cache
         if online or not answers(hub.ENDPOINT):
             raise
     finally:
         hub.HF_HUB_OFFLINE = online
-    return pyiqa.create_metric(name, device=device, **options)
+    return pyiqa.create_metric(pyiqas_name, device=device, **options)
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,51 +1,67 @@
-"""All metrics over batches of restored pictures: a value per picture where there is one, and FID over all of them."""
+"""One metric of any kind over some pictures: alone, against HQ, as a part of a set, or degraded again against LQ."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from storage.errors import InputError
-from tasks.metrics.iqa import measure, mode_of
-from tasks.metrics.iqa_reference import FrechetSums, frechet_distance, inception_features, measure_pairs
+from tasks.images.pictures import decoded
+from tasks.metrics import iqa
+from tasks.metrics.consistency import measure_consistency
+from tasks.metrics.iqa_reference import inception_features, measure_pairs
+
+FID = "fid"
+CONSISTENCY = "consistency"
 
 
-class Meter:
-    """Measures one set of pictures; every picture is seen once."""
+def needed_by(metric: str) -> str | None:
+    """The column of a benchmark that the metric cannot do without, `hq` or `recipe`; None for none.
 
-    def __init__(self, metrics: Sequence[str], device: str, batch_size: int) -> None:
-        self.per_image = [metric for metric in metrics if mode_of(metric) != "SET"]
-        self._device, self._batch_size = device, batch_size
-        self._sets = (FrechetSums(), FrechetSums()) if "fid" in metrics else None
+    Raises:
+        ValueError: no such metric, or one that is not offered; the message says why.
+    """
+    if metric == CONSISTENCY:
+        return "recipe"
+    return None if iqa.mode_of(metric) == "NR" else "hq"
 
-    def measure(self, restored: list[np.ndarray], references: list[np.ndarray] | None) -> list[dict[str, float]]:
-        """Metric → value for each picture; NaN where the metric has none, as for one even colour.
 
-        Args:
-            restored: (H, W, 3) uint8 BGR, all of one size.
-            references: as many of the same size, or None where there are none.
-        """
-        if not restored:
-            return []
-        columns = {metric: self._values(metric, restored, references) for metric in self.per_image}
-        if self._sets and references:
-            for sums, pictures in zip(self._sets, (restored, references), strict=True):
-                sums.add(inception_features(pictures, self._device, self._batch_size))
-        return [{metric: values[i] for metric, values in columns.items()} for i in range(len(restored))]
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value means a better picture; loads nothing."""
+    return metric != CONSISTENCY and iqa.lower_is_better(metric)
 
-    def _values(self, metric: str, restored: list[np.ndarray], references: list[np.ndarray] | None) -> list[float]:
-        if mode_of(metric) == "NR":
-            return measure(metric, restored, self._device, self._batch_size)
-        if references is None:
-            raise InputError(f"metric {metric} needs references, and the benchmark has none")
-        return measure_pairs(metric, restored, references, self._device, self._batch_size)
 
-    @property
-    def num_in_sets(self) -> int:
-        """Pictures that FID is computed from."""
-        return self._sets[0].num if self._sets else 0
+def measure_metric(
+    metric: str,
+    pictures: list[np.ndarray],
+    rows: Sequence[dict[str, Any]],
+    device: str,
+    batch_size: int,
+    weights: dict[str, str] | None = None,
+) -> list[Any]:
+    """The metric's value of each picture, NaN where it has none, as for one even colour; of FID the (2048,) features.
 
-    def fid(self) -> float | None:
-        """FID of everything measured so far; None if it was not asked for, or for fewer than two pictures."""
-        if self._sets is None or self.num_in_sets < 2:
-            return None
-        return frechet_distance(*self._sets)
+    Args:
+        metric: its name.
+        pictures: (H, W, 3) uint8 BGR, all of one size.
+        rows: as many of the benchmark, with `crop_id`, `lq`, and what the metric needs of `hq` and `recipe`.
+        device: cpu, cuda or mps.
+        batch_size: pictures per pass through a network.
+        weights: the hashes under which the values will stand, if any.
+
+    Raises:
+        ValueError: the metric's weights are not those any more.
+    """
+    if not pictures:
+        return []
+    if metric == CONSISTENCY:
+        return measure_consistency(pictures, [decoded(row, "lq") for row in rows], [row["recipe"] for row in rows])
+    if weights is not None:
+        iqa.confirm_weights(metric, device, weights)
+    if metric == FID:
+        return list(inception_features(pictures, device, batch_size))
+    if needed_by(metric) is None:
+        return iqa.measure(metric, pictures, device, batch_size)
+    if "hq" not in rows[0]:
+        raise InputError(f"metric {metric} needs references, and the benchmark has none")
+    return measure_pairs(metric, pictures, [decoded(row, "hq") for row in rows], device, batch_size)

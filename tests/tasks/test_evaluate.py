@@ -1,5 +1,7 @@
+import itertools
 import json
 import os
+import shutil
 
 import cv2
 import numpy as np
@@ -9,19 +11,23 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from flows.cli.show_judging import evaluate_and_show
-from flows.judging import judge_folder, judge_lq, judge_pair, persona_val
+from flows.judging import judge_folder, judge_hq, judge_lq, judge_pair, persona_val
 from model.network.weights import WeightsUnavailableError
 from storage.digest import sha256_of_file
 from storage.errors import ExitCode
 from storage.evaluation import list_evaluations
 from storage.snapshot import published_at
-from tasks.evaluate.compare import per_image
-from tasks.evaluate.evaluate import EvaluateConfig
+from tasks.evaluate import judge, parts
+from tasks.evaluate.candidates import Contender
+from tasks.evaluate.compare import compare, per_image
+from tasks.evaluate.evaluate import EvaluateConfig, evaluate
 from tasks.evaluate.pairing import ids_in
+from tasks.images.pictures import decoded
 from tasks.metrics import iqa, iqa_reference
 from tasks.metrics.bootstrap import bootstrap_interval
-from tasks.metrics.iqa import load_metric, measure, to_tensor, weights_files, weights_of
+from tasks.metrics.iqa import checked_name, load_metric, measure, to_tensor, weights_files, weights_of
 from tasks.metrics.iqa_reference import FrechetSums, frechet_distance, inception_features, measure_pairs
+from tasks.metrics.suite import lower_is_better, needed_by
 from tests.fake_benchmark import snapshot_of, squares
 
 NUM = 24
@@ -168,6 +174,7 @@ def test_results_are_means_of_values_with_intervals(benchmark):
         assert (result.low, result.high) == bootstrap_interval(values, 200, 0)
     folder = store.local(evaluation.path)
     assert "| OSDHuman | 0.2627 | 22.41 | 0.6363 |" in (folder / "table.md").read_text()
+    assert "22.79" not in (folder / "table.md").read_text()  # OSDHuman's own, on other LQ pictures
     assert {path.name for path in folder.iterdir()} == {
         *("evaluation.json", "per_image.parquet", "examples.parquet", "table.md", "best.jpg", "worst.jpg")
     }
@@ -175,6 +182,101 @@ def test_results_are_means_of_values_with_intervals(benchmark):
     assert judge_lq(benchmark, QUICK) == evaluation
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert evaluation in list_evaluations(store)
+
+
+def test_only_what_is_missing_is_restored_and_measured(benchmark, tmp_path, monkeypatch):
+    """Killed after the second of three parts; run again; then with one more metric."""
+    seen = []
+
+    def network(rows):
+        seen.extend(row["crop_id"] for row in rows)
+        return [cv2.GaussianBlur(decoded(row, "hq"), (0, 0), 1.0) for row in rows]
+
+    contender = Contender("network", "model", "0123", lambda device, precision: network)
+    published, ids = published_at(str(benchmark)), [row["crop_id"] for row in rows_of(benchmark)]
+    monkeypatch.setattr(parts, "PART_ROWS", 8)
+    monkeypatch.setattr(judge.Judge, "pictures", killed_at(3, judge.Judge.pictures))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(published, contender, PSNR)
+    assert seen == ids[:16]
+    monkeypatch.undo()
+    monkeypatch.setattr(parts, "PART_ROWS", 8)
+    found = evaluate(published, contender, PSNR)
+    assert seen == ids
+    more = evaluate(published, contender, PSNR.model_copy(update={"metrics": ("psnr", "consistency", "piqe")}))
+    assert seen == ids
+    assert more.metrics["psnr"] == found.metrics["psnr"]
+    assert (more.device, more.precision, found.num_images) == ("cpu", "fp32", NUM)
+    shutil.rmtree(published.store.local("evaluations/pictures"))  # what may be deleted at any time
+    again = evaluate(published, contender, PSNR.model_copy(update={"metrics": ("ssim_rgb",)}))
+    assert seen == ids * 2
+    with pytest.raises(ValueError, match=r"judged in precision fp32, .* in precision bf16: judge both alike"):
+        compare(published.store, more, again.model_copy(update={"precision": "bf16"}), PSNR)
+    with pytest.raises(ValueError, match=r"judged on device cpu, .* on device cuda"):
+        compare(published.store, more, again.model_copy(update={"device": "cuda"}), PSNR)
+
+
+def killed_at(number, function):
+    """The function, as if somebody pressed Ctrl-C in its `number`-th call."""
+    calls = itertools.count(1)
+
+    def call(*arguments):
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return call
+
+
+def test_what_lq_cannot_confirm_is_less_consistent_than_hq(benchmark, tmp_path):
+    """HQ, LQ, a slight blur, and somebody else's person: the recipe makes LQ of HQ alone."""
+    config = EvaluateConfig(metrics=("consistency", "psnr"), device="cpu", num_resamples=10)
+    blurred = restored_into(tmp_path / "blurred", benchmark, lambda hq: cv2.GaussianBlur(hq, (0, 0), 0.8))
+    turned = restored_into(tmp_path / "turned", benchmark, lambda hq: np.ascontiguousarray(hq[::-1]))
+    hq, lq = judge_hq(benchmark, config), judge_lq(benchmark, config)
+    assert means(hq) == pytest.approx({"consistency": 80, "psnr": 80}, abs=1e-6)
+    values = [means(e)["consistency"] for e in (hq, judge_folder(benchmark, blurred, config), lq)]
+    values.append(means(judge_folder(benchmark, turned, config))["consistency"])
+    assert values == sorted(values, reverse=True)
+    assert values[0] > values[1] + 30 > values[3] + 40
+
+
+def test_metrics_that_disagree_about_the_order_are_named(benchmark, tmp_path):
+    """Brightness costs PSNR and leaves every gradient; noise does it the other way round."""
+    config = EvaluateConfig(metrics=("psnr", "gmsd"), device="cpu", num_resamples=200)
+    rng = np.random.default_rng(0)
+    brighter = restored_into(tmp_path / "brighter", benchmark, lambda hq: cv2.add(hq, (24, 24, 24, 0)))
+    noisy = restored_into(
+        tmp_path / "noisy", benchmark, lambda hq: np.clip(hq + rng.normal(0, 16, hq.shape), 0, 255).astype(np.uint8)
+    )
+    a, b = (judge_folder(benchmark, folder, config) for folder in (noisy, brighter))
+    comparison = judge_pair(benchmark, a, b, config)
+    (found,) = comparison.disagreements
+    assert (found.for_a, found.for_b, found.certain, found.num) == ("psnr", "gmsd", True, NUM)
+    assert found.share > 0.7
+    table = published_at(str(benchmark)).store.local(comparison.path) / "table.md"
+    assert "- psnr says A, gmsd says B, both beyond their intervals: they differ on" in table.read_text()
+    assert judge_pair(benchmark, a, a, config).disagreements == ()
+
+
+def test_psnr_and_ssim_in_rgb_are_those_of_scikit_image(metric_weights, pairs):
+    restored, hq = ([picture[:96, :96] for picture in side[:3]] for side in pairs)
+    psnr, ssim = (measure_pairs(metric, restored, hq, "cpu", 8) for metric in ("psnr_rgb", "ssim_rgb"))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    for i, (a, b) in enumerate(zip(restored, hq, strict=True)):
+        assert psnr[i] == pytest.approx(peak_signal_noise_ratio(b, a, data_range=255), abs=1e-3)
+        whole = structural_similarity(a, b, full=True, channel_axis=2, **options)[1]
+        assert ssim[i] == pytest.approx(whole[5:-5, 5:-5].mean(), abs=1e-3)
+
+
+def test_the_newer_metrics_are_there_by_name():
+    names = ("topiq_nr", "topiq_fr", "liqe", "ilniqe", "hyperiqa", "tres", "psnr_rgb", "ssim_rgb", "consistency")
+    assert EvaluateConfig(metrics=names).metrics == names
+    assert [needed_by(name) for name in names] == [None, "hq", None, None, None, None, "hq", "hq", "recipe"]
+    assert [lower_is_better(name) for name in names] == [name == "ilniqe" for name in names]
+    for spelt, name in (("IL-NIQE", "ilniqe"), ("TOPIQ-NR", "topiq_nr"), ("HyperIQA", "hyperiqa")):
+        with pytest.raises(ValueError, match=f"there is no metric {spelt}; try {name}$"):
+            checked_name(spelt)
 
 
 def test_a_better_folder_is_better_by_more_than_the_interval(benchmark, tmp_path):

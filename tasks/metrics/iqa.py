@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
@@ -260,7 +260,28 @@ def _create(name: str, device: str) -> tuple[Any, tuple[WeightsFile, ...]]:
                     f"weights of metric {name} in {DEFAULT_CACHE_DIR} cannot be used ({_one_line(error)});"
                     " delete the file, and it is downloaded again"
                 ) from error
+    if type(metric.net).__name__ == "CLIPIQA":
+        _keep_text_features(metric.net)
     return metric, tuple(file for _, file in sorted(opened.items()))
+
+
+def _keep_text_features(net: Any) -> None:  # noqa: ANN401
+    """Let CLIPIQA's text tower run once: its prompts are always the same, and so are their features."""
+    net.clip_model[0].encode_text = _first_result_of(net.clip_model[0].encode_text)
+    if hasattr(net, "prompt_learner"):  # of clipiqa+, whose prompts are learned
+        net.prompt_learner.forward = _first_result_of(net.prompt_learner.forward)
+
+
+def _first_result_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that always returns what the first call returned."""
+    results: list[Any] = []
+
+    def call(*arguments: Any) -> Any:  # noqa: ANN401
+        if not results:
+            results.append(function(*arguments))
+        return results[0]
+
+    return call
 
 
 def _short_name(path: Path) -> str:

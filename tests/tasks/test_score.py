@@ -113,6 +113,36 @@ def test_values_of_a_network_do_not_depend_on_the_batch(metric_weights, pictures
     assert len(set(alone)) == 3
 
 
+@pytest.mark.parametrize("metric", ["clipiqa", "clipiqa+"])
+def test_clipiqas_text_tower_runs_once_and_the_values_stay(metric_weights, pictures, monkeypatch, metric):
+    """A small CLIP of random weights in RN50's layout, opened by the function that opens the published file."""
+    import pyiqa
+    from pyiqa.archs import clip_model, clipiqa_arch
+
+    torch.manual_seed(0)
+    small = clip_model.CLIP(
+        embed_dim=64, image_resolution=64, vision_layers=(1, 1, 1, 1), vision_width=16, vision_patch_size=None,
+        context_length=77, vocab_size=49408, transformer_width=64, transformer_heads=1, transformer_layers=2,
+    )  # fmt: skip
+    layout = {name: tensor.clone() for name, tensor in small.state_dict().items()}
+    monkeypatch.setattr(clipiqa_arch, "load", lambda backbone, device: clip_model.build_model(dict(layout)).float())
+    if metric == "clipiqa+":  # the learned prompts are a file of their own
+        prompts = torch.randn(2, 16, 64)
+        monkeypatch.setattr(clipiqa_arch, "load_file_from_url", lambda url: "prompts")
+        monkeypatch.setattr(clipiqa_arch.torch, "load", lambda path, weights_only: prompts)
+    reference = pyiqa.create_metric(metric, device="cpu")
+    iqa._create.cache_clear()
+    ours = iqa.load_metric(metric, "cpu")
+    calls = []
+    ours.net.clip_model[0].transformer.register_forward_hook(lambda *_: calls.append(1))
+    some = [cv2.resize(picture, (96, 96)) for picture in pictures.values()]
+    expected = [float(reference(iqa.to_tensor([picture]))) for picture in some]
+    for batch_size in (1, 4):
+        assert measure(metric, some, "cpu", batch_size) == pytest.approx(expected, abs=1e-6)
+    assert len(calls) == 1 and len(set(expected)) == len(expected)
+    iqa._create.cache_clear()
+
+
 def test_weights_files_are_named_with_their_hashes(metric_weights):
     (sha256,) = check_metric("niqe").values()
     assert list(check_metric("niqe")) == ["niqe_modelparameters.mat"] and len(sha256) == 64

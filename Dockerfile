@@ -18,11 +18,11 @@ FROM base AS cpu
 COPY --chown=persona . .
 # PyTorch without CUDA, from PyTorch's own index; everything else as the lock has it.
 RUN uv pip install --torch-backend cpu --no-deps $(grep -oE '^torch(vision)?==[0-9.]+' requirements.txt) \
-    && uv pip install -c requirements.txt -e ".[detect,train,browse,cluster]"
+    && uv pip install -c requirements.txt -e ".[detect,train,browse,cluster,heic]"
 USER persona
 
 FROM base AS gpu
 COPY --chown=persona . .
 # PyTorch's wheels from the package index bring CUDA; the host needs its driver and the NVIDIA container toolkit.
-RUN uv pip install -c requirements.txt -e ".[detect,train,browse,cluster]"
+RUN uv pip install -c requirements.txt -e ".[detect,train,browse,cluster,heic]"
 USER persona

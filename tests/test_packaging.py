@@ -23,6 +23,7 @@ ROOMS = {
     "tasks/detect/": "detect",
     "dashboards/fiftyone/": "browse",
     "flows/execution/ray_cluster.py": "cluster",
+    "tasks/images/other_formats.py": "heic",
 }
 COMES_WITH = {
     # what is in no list, since a package that is always brings it → that package

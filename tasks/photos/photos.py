@@ -64,5 +64,8 @@ class Photos(Protocol):
         wherever it lies.
         """
 
+    def beside(self, places: tuple[str, ...]) -> "Photos":
+        """Other files of the same run, read in the same way."""
+
     def files(self) -> Iterator[Listed | Unlisted]:
         """Every file that lies there, folder by folder, each sorted by name."""

@@ -67,7 +67,7 @@ def photos_of(places: tuple[str, ...], store: Store) -> Photos:
         found += _remote(object_address(place)) if is_address(place) else _local(place)
     archives = tuple(place for place in found if isinstance(place, LocalFile | RemoteFile))
     folders = tuple(place for place in found if isinstance(place, LocalFolder | Bucket))
-    return _Places((*folders, Archives(archives, store)) if archives else folders)
+    return _Places((*folders, Archives(archives, store)) if archives else folders, store)
 
 
 def any_changed(photos: Photos, unread: Mapping[str, Signature | None]) -> bool:
@@ -135,12 +135,15 @@ def _remote(at: ObjectAddress) -> list[Place | ByteFile]:
 class _Places:
     """Photos that lie in one place or in several; see `Photos` for what each method gives."""
 
-    def __init__(self, places: tuple[Place, ...]) -> None:
-        self.places = places
+    def __init__(self, places: tuple[Place, ...], store: Store) -> None:
+        self.places, self._store = places, store
         self._taken: dict[str, Signature] = {}
 
-    def __reduce__(self) -> tuple[type["_Places"], tuple[tuple[Place, ...]]]:
-        return _Places, (self.places,)
+    def __reduce__(self) -> tuple[type["_Places"], tuple[tuple[Place, ...], Store]]:
+        return _Places, (self.places, self._store)
+
+    def beside(self, places: tuple[str, ...]) -> Photos:
+        return photos_of(places, self._store)
 
     def read(self, path: str) -> bytes | Unusable:
         return self._read(path, None)

@@ -2,16 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import StringConstraints
 
-from storage.digest import sha256_of_file
 from storage.frozen import HOW, Frozen
 from tasks.photos.photos import Photos
 from tasks.photos.places import PhotoPlaces
+from tasks.sources.annotation_file import AnnotationFile
 from tasks.sources.records import Records
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -35,7 +34,7 @@ class Source(Frozen, ABC):
     the annotated width and height, and rejects a turned photo of which neither says anything."""
 
     @abstractmethod
-    def annotation_files(self) -> list[Path]:
+    def annotation_files(self) -> list[AnnotationFile]:
         """Every file whose content decides what `read` yields."""
 
     @abstractmethod
@@ -52,15 +51,4 @@ class Source(Frozen, ABC):
 
     def what_is_read(self, photos: Photos) -> Any:  # noqa: ANN401 - any JSON-like value
         """What decides the result of `read`, wherever it lies: options, names and digests of the annotation files."""
-        return self.content(), [(path.name, _sha256_of(path)) for path in self.annotation_files()]
-
-
-def _sha256_of(path: Path) -> str:
-    facts = path.stat()
-    return _cached_sha256(path, facts.st_size, facts.st_mtime_ns)
-
-
-@cache
-def _cached_sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """A run asks several times, and gigabytes take seconds: once per process is enough while a file stays the same."""
-    return sha256_of_file(path)
+        return self.content(), [(file.name, file.sha256()) for file in self.annotation_files()]

@@ -10,13 +10,13 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pydantic import FilePath
 
 from storage.errors import InputError
 from storage.frozen import HOW
 from storage.reasons import Reason
 from storage.schema import BOXES
 from tasks.photos.photos import Photos
+from tasks.sources.annotation_file import AnnotationFile, AnnotationFiles
 from tasks.sources.base import Source
 from tasks.sources.json_stream import CutError, arrays_of, find_records
 from tasks.sources.labels import PERSON_LABELS, Labels, is_person, no_person_label
@@ -57,24 +57,28 @@ class CocoShapedSource(Source):
     """A JSON object with the arrays images, annotations, categories and, optionally, licenses, in any order."""
 
     format: str
-    annotations: Annotated[FilePath, HOW]
-    """The JSON file."""
+    annotations: Annotated[AnnotationFiles, HOW]
+    """The JSON file, or several."""
     labels: Labels = PERSON_LABELS
     """Names of the categories that are people, compared without case."""
 
-    def annotation_files(self) -> list[Path]:
-        """The JSON file."""
-        return [self.annotations]
+    def annotation_files(self) -> list[AnnotationFile]:
+        """The JSON files."""
+        return list(self.annotations)
 
     def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source."""
-        expect_format(self.annotations, self.format)
-        categories, licences = (find_records(self.annotations, key) for key in ("categories", "licenses"))
-        people = self._categories(categories)
+        for file in self.annotations:
+            yield from self._read(file)
+
+    def _read(self, file: AnnotationFile) -> Iterator[Records]:
+        expect_format(file, self.format)
+        categories, licences = (find_records(file, key) for key in ("categories", "licenses"))
+        people = self._categories(file, categories)
         names_of = _licences(licences)
         met: dict[str, list[Any]] = {}
         try:
-            for key, items in arrays_of(self.annotations, _ARRAYS):
+            for key, items in arrays_of(file, _ARRAYS):
                 met.setdefault(key, [])
                 if key == "annotations":
                     yield from self._boxes(items, people)
@@ -88,15 +92,13 @@ class CocoShapedSource(Source):
             return
         for key in ("images", "annotations", "categories"):
             if key not in met:
-                raise InputError(f"{self.annotations} has no array {key}, only {', '.join(met) or 'none at all'}")
+                raise InputError(f"{file} has no array {key}, only {', '.join(met) or 'none at all'}")
         if met["categories"] != (categories or []) or (licences and met.get("licenses") != licences):
-            raise InputError(
-                f"{self.annotations}: categories and licenses must be one array each, of objects with an id"
-            )
+            raise InputError(f"{file}: categories and licenses must be one array each, of objects with an id")
         if not any(people):
-            raise InputError(f"{self.annotations} has no categories, so it does not say which boxes are people")
+            raise InputError(f"{file} has no categories, so it does not say which boxes are people")
 
-    def _categories(self, records: list[dict[str, Any]] | None) -> Categories:
+    def _categories(self, file: AnnotationFile, records: list[dict[str, Any]] | None) -> Categories:
         names: dict[str, dict[str, str | None]] = {}
         for record in records or []:
             with contextlib.suppress(WrongFieldError):
@@ -108,7 +110,7 @@ class CocoShapedSource(Source):
                 _put(labels, key, name if is_person(name, self.labels) else None)
         every = [name for found in names.values() for name in found.values()]
         if every and not any(is_person(name, self.labels) for name in every):
-            raise InputError(no_person_label(self.annotations, self.labels, every))
+            raise InputError(no_person_label(file, self.labels, every))
         return Categories(labels, frozenset(key for key, found in names.items() if len(found) > 1))
 
     def _photo(self, item: Any, licences: Licences) -> Iterator[Photo | Unread]:  # noqa: ANN401

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import xxhash
-from pydantic import FilePath
 
 from storage.errors import InputError
 from storage.frozen import HOW
 from storage.reasons import Reason
 from tasks.photos.photos import Photos
+from tasks.sources.annotation_file import AnnotationFile, AnnotationFiles
 from tasks.sources.base import Source
 from tasks.sources.labels import Labels, is_person, no_person_label
 from tasks.sources.recognise import expect_format
@@ -42,27 +42,31 @@ class CrowdHumanSource(Source):
 
     homepage: ClassVar[str] = "https://www.crowdhuman.org"
     format: Literal["crowdhuman"] = "crowdhuman"
-    annotations: Annotated[FilePath, HOW]
-    """The ODGT file."""
+    annotations: Annotated[AnnotationFiles, HOW]
+    """The ODGT file, or several."""
     box: Literal["full", "visible", "head"] = "full"
     """Which box a person is cropped by; the full one may reach outside of the photo, and the crop clips it."""
     labels: Labels = ("person",)
     """Tags that are people, compared without case; a "mask" is a region to ignore, whatever stands here."""
 
-    def annotation_files(self) -> list[Path]:
-        """The ODGT file."""
-        return [self.annotations]
+    def annotation_files(self) -> list[AnnotationFile]:
+        """The ODGT files."""
+        return list(self.annotations)
 
     def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source."""
-        expect_format(self.annotations, self.format)
+        for file in self.annotations:
+            yield from self._read(file)
+
+    def _read(self, file: AnnotationFile) -> Iterator[Records]:
+        expect_format(file, self.format)
         tags: Counter[str] = Counter()
-        with self.annotations.open("rb") as lines:
+        with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.isspace():
-                    yield from self._photo(line, f"{self.annotations.name}:{number}", tags)
+                    yield from self._photo(line, f"{file.name}:{number}", tags)
         if tags and not any(tag == _MASK or is_person(tag, self.labels) for tag in tags):
-            raise InputError(no_person_label(self.annotations, self.labels, tags.elements()))
+            raise InputError(no_person_label(file, self.labels, tags.elements()))
 
     def _photo(self, line: bytes, place: str, tags: Counter[str]) -> Iterator[Records]:
         try:

@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +9,7 @@ import pyarrow.csv as pa_csv
 
 from storage.errors import InputError
 from storage.reasons import Reason
+from tasks.sources.annotation_file import AnnotationFile
 from tasks.sources.records import Unread
 
 BLOCK_BYTES = 4 << 20
@@ -18,7 +18,7 @@ ROW = "row"
 
 
 def csv_batches(
-    path: Path, columns: Sequence[str], optional: Sequence[str] = (), lines_in_values: bool = False
+    path: AnnotationFile, columns: Sequence[str], optional: Sequence[str] = (), lines_in_values: bool = False
 ) -> Iterator[pa.RecordBatch | Unread]:
     """The named columns of a CSV file with a header, as bytes, and ROW; or Unread for what cannot be read.
 
@@ -59,7 +59,7 @@ def csv_batches(
     num_skipped = 0
     cut: Unread | None = None
     try:
-        with pa_csv.open_csv(path, read, parse, convert) as batches:
+        with path.open("rb") as file, pa_csv.open_csv(file, read, parse, convert) as batches:
             for batch in batches:
                 for row in skipped[num_skipped:]:
                     numbers.skip(row.number)
@@ -75,20 +75,20 @@ def csv_batches(
         yield cut
 
 
-def _first_lines(path: Path) -> tuple[list[str], str]:
+def _first_lines(path: AnnotationFile) -> tuple[list[str], str]:
     """The names of the columns, and the first two lines as they are."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         line = file.readline(1 << 16)
         return next(csv.reader([line]), []), line + file.readline(1 << 16)
 
 
-def _ends_with_newline(path: Path) -> bool:
+def _ends_with_newline(path: AnnotationFile) -> bool:
     with path.open("rb") as file:
         file.seek(-1, 2)
         return file.read() in b"\r\n"
 
 
-def _broken(path: Path, row: pa_csv.InvalidRow) -> Unread:
+def _broken(path: AnnotationFile, row: pa_csv.InvalidRow) -> Unread:
     detail = f"{path.name}:{row.number}: {row.actual_columns} columns instead of {row.expected_columns}"
     return Unread("record", Reason.BROKEN_RECORD, detail)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from storage.digest import digest
 from storage.reasons import Reason
 from tasks.photos.photos import Listed, Photos, Unlisted
+from tasks.sources.annotation_file import AnnotationFile
 from tasks.sources.base import Source
 from tasks.sources.records import Photo, Records, Unread
 
@@ -27,7 +28,7 @@ class FolderSource(Source):
     exif_orientation: Literal["ignore", "apply"] = "apply"
     """'apply' here, since the boxes come from a detector that sees the upright photo."""
 
-    def annotation_files(self) -> list[Path]:
+    def annotation_files(self) -> list[AnnotationFile]:
         """None: there are no annotations."""
         return []
 

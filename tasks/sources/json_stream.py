@@ -10,10 +10,10 @@ import json
 import json.scanner
 import re
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from storage.errors import InputError
+from tasks.sources.annotation_file import AnnotationFile
 
 READ_BYTES = 1 << 20
 MAX_ITEM_CHARS = 1 << 25
@@ -37,7 +37,7 @@ class TooDeep:
         return "nested too deeply"
 
 
-def arrays_of(path: Path, keys: Collection[str]) -> Iterator[tuple[str, Iterator[Any]]]:
+def arrays_of(path: AnnotationFile, keys: Collection[str]) -> Iterator[tuple[str, Iterator[Any]]]:
     """(key, items) of the named arrays in the file's top-level object, in its order; each is to be read to its end.
 
     Values that are no arrays and keys that are not named are passed over unparsed.
@@ -71,7 +71,7 @@ def arrays_of(path: Path, keys: Collection[str]) -> Iterator[tuple[str, Iterator
         raise window.cut("between two keys")
 
 
-def find_records(path: Path, key: str) -> list[dict[str, Any]] | None:
+def find_records(path: AnnotationFile, key: str) -> list[dict[str, Any]] | None:
     """The first array of objects with an id that stands under `key` anywhere in the file, or None.
 
     COCO's short tables stand behind its long ones, so they have to be known before the one pass over the file meets
@@ -90,7 +90,7 @@ def find_records(path: Path, key: str) -> list[dict[str, Any]] | None:
     return None
 
 
-def _offsets(file: BinaryIO, pattern: re.Pattern[bytes]) -> Iterator[int]:
+def _offsets(file: IO[bytes], pattern: re.Pattern[bytes]) -> Iterator[int]:
     """Where the matches of a short pattern end in a file."""
     tail, base = b"", 0
     while True:
@@ -107,7 +107,7 @@ def _offsets(file: BinaryIO, pattern: re.Pattern[bytes]) -> Iterator[int]:
 class _Window:
     """The part of a text file around the reading position."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: IO[bytes], path: AnnotationFile) -> None:
         self._file, self._path = file, path
         self._decode = codecs.getincrementaldecoder("utf-8-sig")(errors="replace").decode
         self._at_end = False

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -37,7 +36,7 @@ def _is_person(name: str, labels: Labels) -> bool:
     return name.strip().casefold() in {label.strip().casefold() for label in labels}
 
 
-def no_person_label(where: Path, labels: Labels, found: Iterable[str | None]) -> str:
+def no_person_label(where: object, labels: Labels, found: Iterable[str | None]) -> str:
     """The sentence for annotations in which no label is a person's: which labels there are, and what to do."""
     num = Counter(str(name) for name in found)
     shown = ", ".join(name for name, _ in num.most_common(_SHOWN)) or "none at all"

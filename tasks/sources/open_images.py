@@ -18,7 +18,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import FilePath
 
 from storage.errors import InputError
 from storage.frozen import HOW
@@ -26,6 +25,7 @@ from storage.reasons import Reason
 from storage.schema import BOXES
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, read_header
 from tasks.photos.photos import Photos
+from tasks.sources.annotation_file import AnnotationFile
 from tasks.sources.base import Source
 from tasks.sources.csv_stream import ROW, csv_batches
 from tasks.sources.labels import Labels, is_person, no_person_label
@@ -62,17 +62,17 @@ class OpenImagesSource(Source):
 
     homepage: ClassVar[str] = "https://storage.googleapis.com/openimages/web/index.html"
     format: Literal["open_images"] = "open_images"
-    boxes: Annotated[FilePath, HOW]
+    boxes: Annotated[AnnotationFile, HOW]
     """CSV file of the boxes."""
-    classes: Annotated[FilePath, HOW]
+    classes: Annotated[AnnotationFile, HOW]
     """CSV file of MIDs and class names, with or without a header, such as `class-descriptions-boxable.csv`."""
-    image_ids: Annotated[FilePath | None, HOW] = None
+    image_ids: Annotated[AnnotationFile | None, HOW] = None
     """CSV file of the photos with their licence, author, addresses and rotation; photos that only this one names have
     no box."""
     labels: Labels = PERSON_CLASSES
     """Names of the classes that are people, compared without case."""
 
-    def annotation_files(self) -> list[Path]:
+    def annotation_files(self) -> list[AnnotationFile]:
         """The two or three CSV files."""
         return [path for path in (self.boxes, self.classes, self.image_ids) if path]
 

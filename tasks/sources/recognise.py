@@ -1,9 +1,9 @@
 """Which format an annotation file has, told from its beginning: another one than configured is said at once."""
 
 import re
-from pathlib import Path
 
 from storage.errors import InputError
+from tasks.sources.annotation_file import AnnotationFile
 
 _BEGINNING_BYTES = 1 << 16
 _NAMES = {
@@ -17,7 +17,7 @@ _SHAPE = {"objects365": "coco"}
 """Formats that are files of another one's shape."""
 
 
-def expect_format(path: Path, configured: str) -> None:
+def expect_format(path: AnnotationFile, configured: str) -> None:
     """Raise InputError if `path` is recognised as a file of another format than the configured one."""
     with path.open("rb") as file:
         found = recognised(file.read(_BEGINNING_BYTES))

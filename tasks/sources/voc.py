@@ -5,21 +5,25 @@ pixels from 1 and include the last one; those of 2011 and 2012 are partly fracti
 """
 
 import codecs
+import posixpath
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from xml.parsers import expat
 
 import xxhash
-from pydantic import DirectoryPath, FilePath
 
+from storage.digest import digest
 from storage.errors import InputError
 from storage.frozen import HOW
 from storage.reasons import Reason
-from tasks.photos.photos import Photos
+from tasks.photos.names import is_litter
+from tasks.photos.photos import Listed, Photos
+from tasks.photos.places import PhotoPlaces
+from tasks.sources.annotation_file import AnnotationFile
 from tasks.sources.base import Source
 from tasks.sources.labels import PERSON_LABELS, Labels, is_person, no_person_label
 from tasks.sources.recognise import expect_format
@@ -41,76 +45,70 @@ class VocSource(Source):
 
     homepage: ClassVar[str] = "http://host.robots.ox.ac.uk/pascal/VOC"
     format: Literal["voc"] = "voc"
-    annotations: Annotated[DirectoryPath, HOW]
-    """Folder with one XML file per photo."""
-    image_set: Annotated[FilePath | None, HOW] = None
+    annotations: Annotated[PhotoPlaces, HOW]
+    """Folder with one XML file per photo; or an archive, or an address, as with `photos`."""
+    image_set: Annotated[AnnotationFile | None, HOW] = None
     """Text file with one photo per line, as name or path, with or without suffix; all XML files where it is not
     given."""
     labels: Labels = PERSON_LABELS
     """Names of the objects that are people, compared without case."""
 
-    def annotation_files(self) -> list[Path]:
-        """Every XML file that is read, and the image set."""
-        files = [entry for entry in self._entries() if isinstance(entry, Path) and entry.is_file()]
-        return [*files, self.image_set] if self.image_set else files
+    def annotation_files(self) -> list[AnnotationFile]:
+        """The image set; the XML files are too many to be read for their digests."""
+        return [self.image_set] if self.image_set else []
 
-    def _entries(self) -> list[Path | Unread]:
-        """The XML files to read, and what can be none of them."""
-        if self.image_set is None:
-            files = sorted(self.annotations.glob("*.[xX][mM][lL]"))
-            return [
-                Unread("record", Reason.NOT_A_PHOTO, path.name) if path.name.startswith("._") else path
-                for path in files
-            ]
-        listed: dict[Path, dict[str, None]] = {}
-        refused: list[Path | Unread] = []
-        for line in filter(None, map(str.strip, self.image_set.read_text("utf-8-sig", "replace").splitlines())):
-            path, name = self._listed(line)
-            if leads_outside(name):
-                refused.append(Unread("photo", Reason.PATH_OUTSIDE_ROOT, f"{self.image_set.name}: {line}", name))
-            else:
-                listed.setdefault(path, {})[name] = None
-        for path, names in listed.items():
-            if len(names) > 1:
-                detail = f"{path.name} would be the annotation of each"
-                refused += [Unread("photo", Reason.CONTESTED_PATH, detail, name) for name in names]
-        return [*refused, *(path for path, names in listed.items() if len(names) == 1)]
-
-    def _listed(self, line: str) -> tuple[Path, str]:
-        """The XML file of a line in an image set, and the name that stands there."""
-        # the sets of one class have a second column, 1 or -1; other people's lists have paths and suffixes
-        name = line if (self.annotations / f"{line}.xml").is_file() else line.split()[0]
-        for stem in (name, _IMAGE_SUFFIX.sub("", name), _IMAGE_SUFFIX.sub("", re.split(r"[/\\]", name)[-1])):
-            path = self.annotations / f"{stem}.xml"
-            if not leads_outside(stem) and path.is_file():
-                return path, name
-        return self.annotations / f"{name}.xml", name
+    def what_is_read(self, photos: Photos) -> Any:  # noqa: ANN401
+        """As in Source, with name, size and time of every XML file."""
+        listing = "0"
+        for entry in photos.beside(self.annotations).files():
+            if isinstance(entry, Listed) and entry.path.lower().endswith(".xml"):
+                listing = digest(listing, entry)
+        return super().what_is_read(photos), listing
 
     def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source."""
-        entries = self._entries()
-        if not entries:
-            for path in sorted(path for path in self.annotations.iterdir() if path.is_file())[:1]:
-                expect_format(path, self.format)
+        files = _XmlFiles(photos.beside(self.annotations), is_folder=Path(self.annotations[0]).is_dir())
+        if not files.path_of:
+            for path in sorted(path for path in Path(self.annotations[0]).glob("*") if path.is_file())[:1]:
+                expect_format(AnnotationFile(str(path)), self.format)
+            raise InputError(f"{', '.join(self.annotations)} holds no XML file, so it is no {self.format} source")
         labels: Counter[str] = Counter()
-        for entry in entries:
+        for entry in self._entries(files):
             if isinstance(entry, Unread):
                 yield entry
             else:
-                yield from self._photo(entry, labels, photos)
+                yield from self._photo(entry, files, labels, photos)
         if labels and not any(is_person(label, self.labels) for label in labels):
-            raise InputError(no_person_label(self.annotations, self.labels, labels.elements()))
+            raise InputError(no_person_label(", ".join(self.annotations), self.labels, labels.elements()))
 
-    def _photo(self, path: Path, labels: Counter[str], photos: Photos) -> Iterator[Records]:
-        photo_id = path.relative_to(self.annotations).with_suffix("").as_posix()
+    def _entries(self, files: "_XmlFiles") -> list[str | Unread]:
+        """The photo ids whose XML files are read, and what can be none of them."""
+        if self.image_set is None:
+            return [*files.litter, *files.path_of]
+        listed: dict[str, dict[str, None]] = {}
+        refused: list[str | Unread] = []
+        for line in filter(None, map(str.strip, self.image_set.read_text("utf-8-sig", "replace").splitlines())):
+            photo_id, name = _listed(line, files)
+            if leads_outside(name):
+                refused.append(Unread("photo", Reason.PATH_OUTSIDE_ROOT, f"{self.image_set.name}: {line}", name))
+            else:
+                listed.setdefault(photo_id, {})[name] = None
+        for photo_id, names in listed.items():
+            if len(names) > 1:
+                detail = f"{photo_id}.xml would be the annotation of each"
+                refused += [Unread("photo", Reason.CONTESTED_PATH, detail, name) for name in names]
+        return [*refused, *(photo_id for photo_id, names in listed.items() if len(names) == 1)]
+
+    def _photo(self, photo_id: str, files: "_XmlFiles", labels: Counter[str], photos: Photos) -> Iterator[Records]:
+        path = PurePosixPath(f"{photo_id}.xml")
         seen: list[ET.Element] = []
         try:
-            data = path.read_bytes()
+            data = files.read(photo_id)
             root = _parse(data, seen)
             if root.tag != "annotation":
                 raise WrongFieldError(f"the document is <{root.tag[:40]}>, not <annotation>")
-        except OSError as error:
-            yield Unread("photo", Reason.BROKEN_RECORD, f"{path.name}: {error.strerror}", photo_id)
+        except UnreadableXmlError as error:
+            yield Unread("photo", Reason.BROKEN_RECORD, f"{path.name}: {error}", photo_id)
             return
         except (expat.ExpatError, LookupError, UnicodeError, WrongFieldError) as error:
             is_cut = isinstance(error, expat.ExpatError) and error.code in _CUT
@@ -139,6 +137,46 @@ class VocSource(Source):
             elif name is None or _NOT_DECODED in name:
                 detail = f"{path.name}: object {index} has no readable name"
                 yield Unread("record", Reason.BROKEN_RECORD, detail, photo_id, str(index))
+
+
+class UnreadableXmlError(Exception):
+    """An XML file is not there or cannot be read."""
+
+
+class _XmlFiles:
+    """The XML files of a source, by the id of their photo: their path without suffix, below the folder of all."""
+
+    def __init__(self, files: Photos, is_folder: bool) -> None:
+        paths = [entry.path for entry in files.files() if isinstance(entry, Listed)]
+        xml = [path for path in paths if path.lower().endswith(".xml")]
+        self.litter = [Unread("record", Reason.NOT_A_PHOTO, path) for path in xml if is_litter(path)]
+        kept = [path for path in xml if not is_litter(path)]
+        folder = "" if is_folder or not kept else _common_folder(kept)
+        self._files = files
+        self.path_of = {path[len(folder) : -len(".xml")]: path for path in kept}
+
+    def read(self, photo_id: str) -> bytes:
+        """The bytes of the file that belongs to a photo."""
+        data = self._files.read(self.path_of.get(photo_id, f"{photo_id}.xml"))
+        if isinstance(data, bytes):
+            return data
+        raise UnreadableXmlError(data.detail if data.reason is Reason.UNREADABLE_FILE else data.reason.sentence)
+
+
+def _common_folder(paths: Sequence[str]) -> str:
+    """The folder in which all paths lie, with a slash behind it; empty where there is none."""
+    common = posixpath.commonpath([posixpath.dirname(min(paths)), posixpath.dirname(max(paths))])
+    return f"{common}/" if common else ""
+
+
+def _listed(line: str, files: _XmlFiles) -> tuple[str, str]:
+    """The photo of a line in an image set, and the name that stands there."""
+    # the sets of one class have a second column, 1 or -1; other people's lists have paths and suffixes
+    name = line if line in files.path_of else line.split()[0]
+    for stem in (name, _IMAGE_SUFFIX.sub("", name), _IMAGE_SUFFIX.sub("", re.split(r"[/\\]", name)[-1])):
+        if not leads_outside(stem) and stem in files.path_of:
+            return stem, name
+    return name, name
 
 
 _IMAGE_SUFFIX = re.compile(r"\.(jpe?g|jpe|jfif|png|bmp|webp|tiff?|xml)$", re.IGNORECASE)
@@ -211,7 +249,7 @@ def _size_px(root: ET.Element) -> tuple[int | None, int | None, str | None]:
         return None, None, f"size is {short(width)} x {short(height)}"
 
 
-def _box(item: ET.Element, path: Path, photo_id: str, box_id: str) -> Iterator[PersonBox | Unread]:
+def _box(item: ET.Element, path: PurePosixPath, photo_id: str, box_id: str) -> Iterator[PersonBox | Unread]:
     place = f"{path.name}: object {box_id}"
     texts = {name: _text(item, name) for name in ("occluded", "truncated", "difficult")}
     flags, odd = flags_of(texts, texts)

@@ -171,7 +171,7 @@ def test_cut_behind_the_categories_keeps_the_boxes_before_it(tmp_path):
     source = coco(tmp_path / "coco", [], [])
     images, annotations = [image(i) for i in range(4)], [box(i, i) for i in range(4)]
     text = json.dumps({"categories": CATEGORIES, "annotations": annotations, "images": images})
-    source.annotations.write_text(text[: text.index('{"id": 2, "file_name"') + 5])
+    (tmp_path / "coco/a.json").write_text(text[: text.index('{"id": 2, "file_name"') + 5])
     shards = ingest(source, tmp_path / "root")
     assert {row["photo_id"] for row in rows(shards, "photos")} == {"0", "1"}
     assert totals(shards)["box"].failed == {Reason.ANNOTATIONS_CUT: 2}

@@ -623,7 +623,7 @@ def test_voc_image_set_decides_what_is_read(tmp_path):
     photos, _, unread = read(source, tmp_path)
     assert list(photos) == ["000001"]
     assert [row["photo_id"] for row in unread] == ["absent"]
-    assert [path.name for path in source.annotation_files()] == ["000001.xml", "person_train.txt"]
+    assert [path.name for path in source.annotation_files()] == ["person_train.txt"]
 
 
 # Folder

@@ -99,7 +99,10 @@ def choose_squares(
     if not large_enough:
         return
     people = people_in(rows, size)
-    crowding_of = dict(zip(people, crowding(list(people.values())), strict=True))
+    numbers = {box_id: number for number, box_id in enumerate(people)}
+    asked = [c.row["box_id"] for c in large_enough if c.row["box_id"] in numbers]
+    crowds = crowding(list(people.values()), [numbers[box_id] for box_id in asked])
+    crowding_of = dict(zip(asked, crowds, strict=True))
     candidates = []
     for candidate in large_enough:
         lost = _unwanted_here(candidate, crowding_of.get(candidate.row["box_id"], 0.0), config)

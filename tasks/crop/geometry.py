@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+BOXES_AT_ONCE = 256
+"""Boxes that are compared with all others of their photo at a time, which bounds the memory."""
+
 Box = tuple[float, float, float, float]
 Square = tuple[int, int, int, int]
 
@@ -62,22 +65,26 @@ def square_around(box: Box, width_px: int, height_px: int) -> Square:
     return (x_min, y_min, x_min + side, y_min + side)
 
 
-def crowding(boxes: Sequence[Box]) -> list[float]:
-    """For every box: how many of the other boxes lie on an average pixel of it.
+def crowding(boxes: Sequence[Box], asked: Sequence[int] | None = None) -> list[float]:
+    """For each box, or for those whose numbers are asked: how many of the others lie on an average pixel of it.
 
     0 for a person alone; 1 where others' boxes cover it once over, or half of it twice. The sum of the others'
     intersections with it, divided by its area.
     """
-    if len(boxes) < 2:
-        return [0.0] * len(boxes)
-    x_min, y_min, x_max, y_max = np.asarray(boxes, dtype=np.float64).T
-    width = np.minimum.outer(x_max, x_max) - np.maximum.outer(x_min, x_min)
-    height = np.minimum.outer(y_max, y_max) - np.maximum.outer(y_min, y_min)
-    overlap = width.clip(min=0) * height.clip(min=0)
-    own = np.diagonal(overlap).copy()
-    np.fill_diagonal(overlap, 0)
-    # Sorted first, so that the sum does not depend on the order of the boxes, not even in its last bit.
-    return (np.sort(overlap, axis=1).sum(axis=1) / own).tolist()
+    asked = range(len(boxes)) if asked is None else asked
+    x_min, y_min, x_max, y_max = np.asarray(boxes, dtype=np.float64).reshape(-1, 4).T
+    found: list[float] = []
+    for start in range(0, len(asked), BOXES_AT_ONCE):
+        some = np.asarray(asked[start : start + BOXES_AT_ONCE])
+        width = np.minimum.outer(x_max[some], x_max) - np.maximum.outer(x_min[some], x_min)
+        height = np.minimum.outer(y_max[some], y_max) - np.maximum.outer(y_min[some], y_min)
+        overlap = width.clip(min=0) * height.clip(min=0)
+        itself = np.arange(len(some)), some
+        own = overlap[itself]
+        overlap[itself] = 0
+        # Sorted first, so that the sum does not depend on the order of the boxes, not even in its last bit.
+        found += (np.sort(overlap, axis=1).sum(axis=1) / own).tolist()
+    return found
 
 
 def distance_to_centre(box: Box | Square, width_px: int, height_px: int) -> float:

@@ -1,7 +1,9 @@
 """The geometry of crops: whatever the boxes, no square leaves its photo, nothing raises, and nobody is lost."""
 
 import math
+import tracemalloc
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +75,21 @@ def test_square_is_centred_moved_and_shrunk():
 def test_crowding_counts_the_others_on_an_average_pixel():
     alone, under, half = (0, 0, 10, 10), (100, 100, 110, 110), (100, 100, 110, 105)
     assert crowding([alone, under, half, under]) == pytest.approx([0, 1.5, 2, 1.5])
+    assert crowding([alone, under, half, under], [2, 0]) == pytest.approx([2, 0])
+    assert crowding([]) == []
+
+
+def test_thousands_of_people_in_one_photo_take_little_memory():
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 3000, (8_000, 2))
+    rows = [row(str(i), (x, y, x + 60, y + 60)) for i, (x, y) in enumerate(corners.tolist())]
+    rows += [row(f"large{i}", (x, y, x + 600, y + 600)) for i, (x, y) in enumerate(corners[:500].tolist())]
+    tracemalloc.start()
+    outcomes = list(choose_squares(rows, (4000, 4000), CropConfig(min_side_px=512, max_upscale=1.0)))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(outcomes) == len(rows)
+    assert peak_bytes < 300e6  # all against all would be 2.5 GB
 
 
 @pytest.mark.parametrize(

@@ -129,15 +129,23 @@ def collect(database: duckdb.DuckDBPyConnection, records: Iterable[Records], on_
     return collector.num
 
 
-def judge(database: duckdb.DuckDBPyConnection, needs_box: bool, photos_per_shard: int) -> int:
+def judge(
+    database: duckdb.DuckDBPyConnection, where: Callable[[str], str | None], needs_box: bool, photos_per_shard: int
+) -> int:
     """Decide about every photo and box; returns the number of shards, a power of two.
 
     Args:
         database: after `collect`.
+        where: names the file that a path means, None where there is none.
         needs_box: a photo is kept only with a person box.
         photos_per_shard: no more photos than this should come into a shard, not counting those that are rejected for
             good; those that failed may come back.
     """
+    database.execute("CREATE TABLE files (path VARCHAR, file VARCHAR)")
+    for batch in database.cursor().execute(_PATHS_OF_ONE_NAME).to_arrow_reader(ROWS_AT_ONCE):
+        paths = batch["path"].to_pylist()
+        database.register("incoming", pa.table({"path": paths, "file": pa.array(map(where, paths), pa.string())}))
+        database.execute("INSERT INTO files FROM incoming")
     for statement in _FIND_FAULTS:
         database.execute(statement)
     database.execute(_JUDGE_PHOTOS.format(needs_box=needs_box))
@@ -157,6 +165,15 @@ def _number(database: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(row[0])
 
 
+# Only these can mean the same file: train/a.jpg and val/a.jpg where no more than one a.jpg lies there, a.jpg and a.png.
+_PATHS_OF_ONE_NAME = r"""
+WITH named AS (
+    SELECT DISTINCT path, regexp_extract(path, '([^/\\\\]*?)(\.[A-Za-z0-9]{2,4})?(\?.*)?$', 1) AS name
+    FROM photos WHERE NOT is_outside
+)
+SELECT path FROM named SEMI JOIN (SELECT name FROM named GROUP BY name HAVING count(*) > 1) USING (name)
+"""
+
 _FIND_FAULTS = (
     # Two records of one id or of one file are either the same word for word, or nobody knows whose the boxes are.
     """
@@ -175,6 +192,10 @@ _FIND_FAULTS = (
     """
     CREATE TABLE contested_paths AS
     SELECT path FROM photos GROUP BY path HAVING count(*) > 1 AND min(photo_id) <> max(photo_id)
+    UNION
+    SELECT path FROM files SEMI JOIN (
+        SELECT file FROM files WHERE file IS NOT NULL GROUP BY file HAVING count(*) > 1
+    ) USING (file)
     """,
     # md5, unlike the database's own hash, stays what it is in every version
     f"""

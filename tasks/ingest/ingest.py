@@ -90,7 +90,7 @@ def ingest_source(
         photos = photos_of(source.photos, store)
         records = source.read(folder / "reader", photos)
         num_read = collect(database, records, on_progress or (lambda _: None))
-        num_shards = judge(database, source.boxes_from == "annotations", photos_per_shard)
+        num_shards = judge(database, photos.where, source.boxes_from == "annotations", photos_per_shard)
         shards = [Shard(store, "ingest", source.name, number, key) for number in range(num_shards)]
         reports = list(_write(database, folder, shards, _boxes_refer_to(database, source, photos)))
     _check_nothing_lost(source, num_read, reports)

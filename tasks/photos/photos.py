@@ -48,6 +48,9 @@ class Photos(Protocol):
     def start(self, path: str, num_bytes: int) -> bytes | Unusable:
         """The first `num_bytes` of a photo, or all of them where that is as cheap."""
 
+    def where(self, path: str) -> str | None:
+        """Names the file that a listed path means, or None where it means none; two paths may mean the same."""
+
     def signature(self, path: str) -> Signature | None:
         """What changes when the photo does, or None where it is not there."""
 

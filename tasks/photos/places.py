@@ -180,6 +180,13 @@ class _Places:
             return isinstance(data, bytes) and xxhash.xxh3_64_hexdigest(data) == taken[-1]
         return any(place.is_slow_to_ask for place in self.places) or self.signature(path) == taken[:-1]
 
+    def where(self, path: str) -> str | None:
+        located = self._locate(path)
+        if isinstance(located, Unusable):
+            return None
+        place, entry = located
+        return f"{self.places.index(place)}/{entry.get('archive', 0)}/{entry['path']}"
+
     def signature(self, path: str) -> Signature | None:
         located = self._locate(path)
         if isinstance(located, Unusable):

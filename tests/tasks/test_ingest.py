@@ -151,6 +151,18 @@ def test_every_fault_of_the_annotations_has_its_row(tmp_path):
     assert len(rejects) == sum(c.num_rejected + c.num_failed for c in counts.values())
 
 
+def test_two_photos_that_mean_one_file_are_both_refused(tmp_path):
+    images = [image(1, "a.jpg"), image(2, "val/a.jpg"), image(3, "train/b.jpg"), image(4, "val/b.jpg")]
+    source = coco(tmp_path / "coco", images, [box(i, i) for i in range(1, 5)])
+    for name in ("a.jpg", "train/b.jpg", "val/b.jpg"):  # of a, one folder's was copied over the other's
+        (tmp_path / "coco" / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "coco" / name), np.zeros((80, 100, 3), np.uint8))
+    shards = ingest(source, tmp_path / "root")
+    assert {row["photo_id"] for row in rows(shards, "photos")} == {"3", "4"}
+    for item in ("photo", "box"):
+        assert totals(shards)[item].rejected == {Reason.CONTESTED_PATH: 2}
+
+
 @pytest.mark.parametrize("cut", [0, 20, 300, -260, -60, -1])
 def test_json_cut_in_the_middle_gives_what_stands_before(tmp_path, cut):
     images = [image(i) for i in range(8)]

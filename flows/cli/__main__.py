@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import benchmark, browse, config, curate, doctor, evaluate, models, report, restore, snapshot, train
+from flows.cli import (
+    benchmark,
+    browse,
+    config,
+    curate,
+    doctor,
+    evaluate,
+    init,
+    models,
+    report,
+    restore,
+    snapshot,
+    train,
+)
 from flows.cli.errors import tell
 from storage.errors import ExitCode
 
@@ -31,7 +44,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (doctor, config, curate, report, browse, snapshot, train, models, restore, benchmark, evaluate):
+for commands in (init, doctor, config, curate, report, browse, snapshot, train, models, restore, benchmark, evaluate):
     app.add_typer(commands.commands)
 
 

@@ -42,7 +42,7 @@ def write_snapshot(root, rows_per_group: list[list[int]], side_px: int = SIDE_PX
                 writer.extend(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
                 ids += new
             facts = writer.close()
-            files.append(FileFacts(path, "train", facts["rows"], facts["bytes"], sha256_of_file(aside)))
+            files.append(FileFacts(path, "train", facts.rows, facts.bytes, sha256_of_file(aside)))
     snapshot.commit({"format_version": FORMAT_VERSION, "files": files})
     return snapshot.store.local(snapshot.path), ids
 

@@ -9,7 +9,7 @@ from storage.frozen import HOW, Frozen
 from tasks.crop.filters import CropConfig
 from tasks.detect.person_detector import DetectConfig
 from tasks.images.photo import PhotoConfig
-from tasks.publish.publish import PublishConfig
+from tasks.publish.publish import PublishConfig, check_row_group
 from tasks.score.score import ScoreConfig
 from tasks.select.verdicts import SelectConfig
 from tasks.sources import AnySource
@@ -51,4 +51,9 @@ class CurateConfig(CropsConfig):
         unscored = sorted(self.select.limits.keys() - set(self.score.metrics))
         if unscored:
             raise ValueError(f"select.limits names {unscored[0]!r}, which score.metrics does not compute: add it there")
+        return self
+
+    @model_validator(mode="after")
+    def _row_groups_can_be_written(self) -> Self:
+        check_row_group(self.publish, self.crop.side_px)
         return self

@@ -22,9 +22,12 @@ from flows.execution.root_lock import root_lock
 from flows.execution.run_log import run_log
 from flows.execution.runner import Runner, runner_of
 from flows.pipeline import Curated, curate_with
+from flows.run_outputs import is_complete
 from flows.server import NO_CACHE, emit_event, flow, task
 from storage.code_version import code_version
 from storage.digest import canonical_json
+from storage.run_record import Aftermath, read_aftermath, write_aftermath
+from storage.shard import remaking_damaged
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -86,12 +89,23 @@ def curate(config: CurateConfig) -> Curated:
     with root_lock(store), run_log(store, f"curate-{config.name}"):
         log.info("%s: %s", code_version(), canonical_json(config.content()))
         try:
-            curated = curate_with(runner, config)
+            return remaking_damaged(lambda: _curate(runner, config))
         finally:
             leave_funnel(config)
-        leave_pictures(config, curated)
-    if MANIFEST_STAGE in runner.made:
-        tell_of_snapshot(curated.snapshot)
+
+
+def _curate(runner: TaskRunner, config: CurateConfig) -> Curated:
+    """All stages, then what follows a snapshot; a run that was killed in between is made up for by the next one."""
+    curated = curate_with(runner, config)
+    store, snapshot = Store(config.root), curated.snapshot
+    aftermath = read_aftermath(store, config.name)
+    told = aftermath.told if aftermath else ()
+    is_new = MANIFEST_STAGE in runner.made or aftermath or not is_complete(store, config.name, snapshot)
+    if is_new and snapshot.id not in told:
+        tell_of_snapshot(snapshot)
+    leave_pictures(config, curated)
+    told = tuple(dict.fromkeys((*told, snapshot.id)))
+    write_aftermath(store, config.name, Aftermath(snapshot=snapshot.id, told=told))
     return curated
 
 

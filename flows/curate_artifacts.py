@@ -8,6 +8,7 @@ from flows.artifacts import funnel_artifact, image_artifact, link_artifact
 from flows.config import CurateConfig
 from flows.dashboard_data.report import photo_loader, report_of_run
 from flows.pipeline import Curated
+from flows.run_outputs import contact_sheet_path, report_path
 from storage.run_record import list_run_records, read_run_record
 from storage.store import Store
 
@@ -30,16 +31,6 @@ def leave_pictures(config: CurateConfig, curated: Curated) -> None:
     store.write_text(path, report_of_run(store, config.name))
     words = f"The whole story in one HTML file: `{store.full(path)}`"
     link_artifact(f"report {config.name}", _address(config, path), f"Report on {config.name}", words)
-
-
-def contact_sheet_path(name: str) -> str:
-    """Where the contact sheet of a dataset lies below its root."""
-    return f"contact-sheets/{name}.png"
-
-
-def report_path(name: str) -> str:
-    """Where the report on a dataset lies below its root."""
-    return f"reports/{name}.html"
 
 
 def _contact_sheet(config: CurateConfig, curated: Curated) -> Image.Image:

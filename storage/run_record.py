@@ -66,3 +66,32 @@ def read_run_record(store: Store, name: str) -> RunRecord:
 def write_run_record(store: Store, record: RunRecord) -> None:
     """Keep the record of a run in place of the one before."""
     write_record(store, run_record_path(record.name), record.model_dump(mode="json"))
+
+
+class Aftermath(Frozen):
+    """What was left for people and told to others once a dataset was published; written when all of it is there."""
+
+    snapshot: str
+    """Id of the snapshot that contact sheet and report speak of."""
+    told: tuple[str, ...]
+    """Ids of the snapshots of which the event was sent that starts a retraining."""
+
+
+def read_aftermath(store: Store, name: str) -> Aftermath | None:
+    """What followed the last run of the dataset `name`; None where that is not known, and may as well be done again."""
+    path = _aftermath_path(name)
+    if not store.exists(path):
+        return None
+    try:
+        return Aftermath.model_validate(read_record(store, path, ""))
+    except (DamagedFileError, ValidationError):
+        return None
+
+
+def write_aftermath(store: Store, name: str, aftermath: Aftermath) -> None:
+    """Note that contact sheet, report and event are done."""
+    write_record(store, _aftermath_path(name), aftermath.model_dump(mode="json"))
+
+
+def _aftermath_path(name: str) -> str:
+    return f"reports/{name}.json"

@@ -11,6 +11,7 @@ from flows.checks import boxed, preflight, require, writable
 from flows.config import CurateConfig
 from flows.execution.runner import WorkLeftError
 from flows.pipeline import already_curated, already_scored
+from flows.run_outputs import contact_sheet_path, is_complete, report_path
 from storage.config_file import ConfigError
 from storage.reviews import standing_verdicts
 from storage.run_record import list_run_records, read_run_record, run_record_path
@@ -29,10 +30,9 @@ def curate_and_show(config: CurateConfig) -> int:
     if "://" in config.root:  # its client tries for minutes before it says that a bucket is away
         require([writable(config.root)])
     curated = already_curated(config)
-    if curated is None:
+    if curated is None or not is_complete(Store(config.root), config.name, curated.snapshot):
         preflight(config)
         from flows.curate import curate  # Prefect takes seconds to import: only where there is work
-        from flows.curate_artifacts import contact_sheet_path, report_path
 
         before = _written_at(Store(config.root), config.name)
         try:

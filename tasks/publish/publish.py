@@ -25,9 +25,13 @@ from storage.scored_crops import ScoredShard
 from storage.shard import Shard
 from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, facts_of_written, note_written
 from storage.store import Store
+from tasks.publish.nothing_chosen import why_nothing
 from tasks.select.review_effect import review_effect
 
 SPLITS = ("train", "val")
+
+MAX_ROW_GROUP_BYTES = 1 << 30
+"""Arrow holds a column of a row group in less than 2 GiB, and every reader has to have room for one."""
 
 OnProgress = Callable[[int], None]
 """Told how many more crops were written."""
@@ -40,6 +44,20 @@ class PublishConfig(Frozen):
     """Crops per Parquet file; 1,000 are about 0.4 GB."""
     row_group_rows: PositiveInt = 32
     """Crops that a reader holds at a time; small groups let training jump around in a file."""
+
+
+def check_row_group(config: PublishConfig, side_px: int) -> None:
+    """Refuse row groups that could not be written, before anything is done.
+
+    Raises:
+        ValueError: with crops of this side a row group may become too large.
+    """
+    most = max(1, MAX_ROW_GROUP_BYTES // (3 * side_px * side_px))
+    if config.row_group_rows > most:
+        raise ValueError(
+            f"publish.row_group_rows is {config.row_group_rows}: crops of {side_px}x{side_px} pixels take up to"
+            f" {3 * side_px * side_px / 1e6:.1f} MB each, so take {most:,} at most"
+        )
 
 
 @dataclass(frozen=True)
@@ -110,7 +128,7 @@ def plan_snapshot(
     table = pa.concat_tables([shard.read("selection", columns) for shard in selection_shards])
     chosen = in_order(table.filter(table["split"].is_valid()))
     if not chosen.num_rows:
-        raise InputError("no crop was chosen, so there is nothing to publish: relax select.limits or select.top_share")
+        raise InputError(why_nothing(reports))
     statistics = selection_shards[0].read("statistics").to_pylist()
     inputs = sorted(
         [s.crops.name, s.crops.digest_of("crops"), {metric: x.digest_of("scores") for metric, x in s.scores.items()}]

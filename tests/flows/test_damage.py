@@ -5,11 +5,16 @@ import random
 
 import pytest
 
+import flows.curate
 from flows.config import CurateConfig
+from flows.curate import curate
 from flows.pipeline import already_curated, curate_with
+from flows.run_outputs import contact_sheet_path, is_complete, report_path
 from storage import parquet
-from storage.config_file import validated
+from storage.config_file import ConfigError, validated
+from storage.errors import InputError
 from storage.snapshot import verify_snapshot
+from storage.store import Store
 from tests.flows.test_pipeline import sharp_photo
 
 
@@ -112,3 +117,60 @@ def test_damaged_small_files_are_made_again(config_in, tmp_path, how):
     for path, content in whole.items():
         if path in used or path.parent.name in ("books", "root"):
             assert path.read_bytes() == content, path
+
+
+def test_what_follows_a_snapshot_is_made_up_for(config_in, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(flows.curate, "emit_event", lambda name, resource, payload: told.append(payload["snapshot"]))
+    monkeypatch.setattr(flows.curate, "runner_of", lambda config, progress: InThisProcess())
+    config = config_in(tmp_path, 1.0)
+    snapshot = curate_here(config)[0].snapshot  # and then it was killed
+    outputs = [tmp_path / contact_sheet_path("six"), tmp_path / report_path("six")]
+    assert already_curated(config) and not is_complete(snapshot.store, "six", snapshot)
+    curate(config)
+    assert told == [snapshot.id] and all(path.exists() for path in outputs)
+    assert is_complete(snapshot.store, "six", snapshot)
+
+    whole = outputs[1].read_bytes()
+    outputs[1].unlink()
+    assert not is_complete(snapshot.store, "six", snapshot)
+    curate(config)
+    assert told == [snapshot.id] and outputs[1].read_bytes() == whole
+
+    other = curate(config_in(tmp_path, 0.5)).snapshot
+    assert told == [snapshot.id, other.id]
+    assert not is_complete(snapshot.store, "six", snapshot)  # the pictures speak of the other one
+    curate(config)
+    assert told == [snapshot.id, other.id] and is_complete(snapshot.store, "six", snapshot)
+
+
+def test_a_finished_root_is_read_where_it_cannot_be_written(config_in, tmp_path, monkeypatch):
+    config = config_in(tmp_path, 1.0)
+    snapshot = curate_here(config)[0].snapshot
+    monkeypatch.setattr(Store, "new_file", lambda *args, **kwargs: pytest.fail("written"))
+    assert already_curated(config).snapshot == snapshot
+
+
+def test_no_crop_chosen_says_what_took_the_most(config_in, tmp_path):
+    def sentence(**content):
+        config = config_in(tmp_path, 1.0)
+        with pytest.raises(InputError) as error:
+            curate_here(config.model_copy(update={k: v(getattr(config, k)) for k, v in content.items()}))
+        return str(error.value)
+
+    too_small = sentence(crop=lambda crop: crop.model_copy(update={"min_side_px": 500}))
+    assert too_small == (
+        "no crop was chosen: crop rejected 7 of 7 boxes since the longer side of the box is too short (too_small):"
+        " lower crop.min_side_px"
+    )
+    limited = sentence(select=lambda select: select.model_copy(update={"limits": {"piqe": -1.0}}))
+    assert limited == (
+        "no crop was chosen: select rejected 6 of 6 crops since a quality metric is beyond its limit (metric_limit):"
+        " relax select.limits"
+    )
+
+
+def test_row_groups_that_could_not_be_written_are_refused_before_anything_is_done(config_in, tmp_path):
+    settings = config_in(tmp_path, 1.0).model_dump(mode="json", exclude_unset=True)
+    with pytest.raises(ConfigError, match=r"row_group_rows is 10000: crops of 512x512 .* take 1,365 at most"):
+        validated(CurateConfig, {**settings, "publish": {"row_group_rows": 10_000}}, "test")

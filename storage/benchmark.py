@@ -23,6 +23,7 @@ from storage.snapshot import (
     note_written,
     published_at,
 )
+from storage.store import Store
 
 FOLDER = "benchmarks"
 
@@ -41,6 +42,8 @@ def benchmark_at(folder: Path) -> Snapshot:
         ValueError: the folder holds no benchmark, or one that was changed.
     """
     found = published_at(str(folder))
+    if found.folder != FOLDER:  # a copy: what is found out about it belongs beside it, not two folders above
+        found = Snapshot(Store(str(folder.absolute().parent)), found.id, "")
     if "benchmark" not in found.manifest():
         raise InputError(f"{folder} is no benchmark: make one with `persona benchmark val` or `test`")
     return found

@@ -119,6 +119,9 @@ def evaluate_and_show(
         certain = " beyond their intervals" if pair.certain else ""
         told = f"{pair.for_a} prefers {found[0].label}, {pair.for_b} prefers {found[1].label}{certain}"
         console.print(f"{told}; on {pair.share:.0%} of {pair.num:,} pictures they disagree", soft_wrap=True)
+    left_out = [metric for metric in config.metrics if metric not in found[0].metrics]
+    if left_out:
+        console.print(f"Left out, since the benchmark has no HQ pictures or no recipes: {', '.join(left_out)}")
     for metric, result in found[0].metrics.items():
         if result.unavailable:
             console.print(f"{metric} is unavailable: {result.unavailable}", soft_wrap=True, markup=False)

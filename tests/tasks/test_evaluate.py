@@ -133,6 +133,38 @@ def test_features_from_memory_are_those_of_pyiqa_from_a_folder(metric_weights, p
     assert np.abs(found - reference).max() < 1e-5 < np.abs(reference - reference[0]).max()
 
 
+def test_fid_is_that_of_all_hq_pictures_and_0_for_themselves(benchmark, metric_weights, tmp_path, monkeypatch):
+    """Its features are kept like values: one more contender computes none of HQ again."""
+    network = TinyInception().eval()
+    fake = type("Metric", (), {"net": type("Net", (), {"model": network})})
+    monkeypatch.setattr(iqa_reference, "load_metric", lambda m, d: fake if m == "fid" else load_metric(m, d))
+    monkeypatch.setattr("tasks.evaluate.evaluate.weights_files", lambda name: ())
+    monkeypatch.setattr(iqa, "weights_of", lambda name, device: {})
+    config = EvaluateConfig(metrics=("fid", "psnr"), device="cpu", num_resamples=10)
+    assert judge_hq(benchmark, config).metrics["fid"].mean == pytest.approx(0, abs=1e-3)
+    blurred = restored_into(tmp_path / "blurred", benchmark, lambda hq: cv2.GaussianBlur(hq, (0, 0), 2))
+    for path in sorted(blurred.glob("*.png"))[:4]:
+        path.unlink()
+    found = judge_folder(benchmark, blurred, config).metrics["fid"]
+    hq = [pixels(row["hq"]) for row in rows_of(benchmark)]
+    sums = FrechetSums(), FrechetSums()
+    for one, pictures in zip(sums, ([cv2.GaussianBlur(p, (0, 0), 2) for p in hq[4:]], hq), strict=True):
+        one.add(inception_features(pictures, "cpu", 8))
+    assert (found.num, found.mean) == (NUM - 4, pytest.approx(frechet_distance(*sums), abs=1e-3))
+    monkeypatch.setattr(network, "forward", None)  # nothing of it is computed again
+    again = EvaluateConfig(metrics=("psnr", "fid"), device="cpu", num_resamples=10)
+    assert judge_folder(benchmark, blurred, again).metrics["fid"] == found
+
+
+def test_a_copied_benchmark_keeps_its_evaluations_beside_itself(benchmark, tmp_path):
+    copy = shutil.copytree(benchmark, tmp_path / "somewhere/else/val")
+    evaluation = judge_lq(copy, PSNR)
+    assert means(evaluation) == means(judge_lq(benchmark, PSNR))
+    assert (tmp_path / "somewhere/else" / evaluation.path / "table.md").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["somewhere"]
+    assert [path.name for path in (tmp_path / "somewhere").iterdir()] == ["else"]
+
+
 def test_frechet_distance_is_that_of_pyiqa(metric_weights):
     from pyiqa.archs.fid_arch import frechet_distance as reference
 

@@ -93,7 +93,7 @@ def _values(crop_id: pa.ChunkedArray, shard: Shard) -> pa.Array:
     """The values of a score shard in the order of `crop_id`, NaN where there is none."""
     scored = shard.read("scores", ["crop_id", "value"])
     values = pc.fill_null(aligned(scored, crop_id, "value"), math.nan).combine_chunks()
-    num_unknown = scored.num_rows - pc.sum(pc.is_in(scored["crop_id"], crop_id.combine_chunks())).as_py()
+    num_unknown = scored.num_rows - pc.sum(pc.is_in(scored["crop_id"], crop_id.combine_chunks()), min_count=0).as_py()
     if num_unknown:
         raise InputError(f"{shard.name} scores {num_unknown} crops that its crop shard does not hold: delete it")
     return values

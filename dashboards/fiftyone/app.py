@@ -3,16 +3,16 @@
 import importlib
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 from urllib.parse import urlsplit
 
+from dashboards.fiftyone.locked_app import TOKEN, app_token
 from storage.errors import DiskOrNetworkError, InputError
 from storage.extras import extra
 
@@ -100,17 +100,16 @@ def start_app(folder: Path, port: int) -> subprocess.Popen[bytes]:
         ValueError: the port is taken, or the App does not start; its log tells more.
     """
     log = folder / "app.log"
-    command = [sys.executable, "-P", "-m", "fiftyone.server.main", "--port", str(port), "--address", "127.0.0.1"]
+    command = [sys.executable, "-P", "-m", "dashboards.fiftyone.locked_app", "--port", str(port), str(folder)]
+    environment = {**os.environ, **settings(folder), TOKEN: app_token()}
     with log.open("wb") as file:
-        server = subprocess.Popen(
-            command, env={**os.environ, **settings(folder)}, stdout=file, stderr=file, stdin=subprocess.DEVNULL
-        )
+        server = subprocess.Popen(command, env=environment, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
     deadline = monotonic() + START_S
     while server.poll() is None and monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2)
-            return server
-        except (urllib.error.URLError, OSError):
+            with socket.create_connection(("127.0.0.1", port), timeout=2):
+                return server
+        except OSError:
             sleep(0.2)
     server.kill()
     raise InputError(f"the App does not start on port {port}; is it taken? {log} says more")

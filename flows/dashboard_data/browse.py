@@ -173,8 +173,10 @@ def _restorer(model: Checkpoint) -> Restore:
 
 
 def address_of(port: int, dataset: str) -> str:
-    """Where the App shows a dataset."""
-    return f"http://127.0.0.1:{port}/datasets/{dataset}"
+    """Where the App shows a dataset, to whoever has the token."""
+    from dashboards.fiftyone.locked_app import app_token
+
+    return f"http://127.0.0.1:{port}/datasets/{dataset}?token={app_token()}"
 
 
 def serve(folder: Path, port: int, datasets: list[str]) -> int:

@@ -7,6 +7,7 @@ import urllib.request
 
 import pytest
 
+from dashboards.fiftyone.locked_app import TOKEN
 from storage.reviews import standing_verdicts
 from storage.snapshot import list_snapshots
 from storage.store import Store
@@ -23,11 +24,13 @@ def app(browsed):
     port = free_port()
     log = (root.parent / "app.log").open("w")
     command = [sys.executable, "-m", "flows.cli", "browse", str(root), "--port", str(port)]
-    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    server = subprocess.Popen(command, env={**environment, TOKEN: "let-me-in"}, stdout=log, stderr=log)
 
     def answers():
         try:
             return urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30)
+        except urllib.error.HTTPError as answer:
+            return answer.code == 403
         except (urllib.error.URLError, OSError):
             assert server.poll() is None, (root.parent / "app.log").read_text()
 
@@ -59,7 +62,7 @@ def test_a_tag_set_in_the_app_changes_the_next_selection(browsed, app, page, sha
     store = Store(str(root))
     (before,) = list_snapshots(store)
     num_kept = sum(file["rows"] or 0 for file in before.manifest()["files"])
-    page.goto(app)
+    page.goto(f"{app}?token=let-me-in")
     num_all = num_samples(page)
     page.goto(f"{app}?view=kept")
     assert num_samples(page) == num_kept < num_all
@@ -88,3 +91,29 @@ def test_a_tag_set_in_the_app_changes_the_next_selection(browsed, app, page, sha
     assert after.id != before.id
     assert sum(file["rows"] or 0 for file in after.manifest()["files"]) == num_kept - 1
     assert after.manifest()["reviews"] == {"reviewed": 1, "changed": 1, "kept_by_people": 0, "dropped_by_people": 1}
+
+
+READ = """
+async (address) => {
+  try { const answer = await fetch(address); return [answer.status, await answer.text()] } catch { return 0 }
+}
+"""
+
+
+def test_no_other_page_user_or_path_is_let_through_the_lock(browsed, app, page, chromium):
+    site = app.partition("/datasets")[0]
+    secret = browsed[0].parent / "secret.txt"
+    secret.write_text("mine")
+    for address in (f"{site}/media?filepath={secret}", f"{site}/", f"{app}?token=guess"):  # another user of the machine
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(address, timeout=PATIENCE_S)
+    page.goto(f"{app}?token=let-me-in")
+    page.locator('[data-cy="looker"]').first.wait_for()
+    assert page.evaluate(READ, f"{site}/media?filepath={secret}")[0] == 404  # the owner, led to a file of no dataset
+    foreign = page.context.new_page()  # in the browser that holds the cookie
+    foreign.route("http://localhost:1/", lambda route: route.fulfill(body="nice pictures"))
+    foreign.goto("http://localhost:1/")
+    assert foreign.evaluate(READ, f"{site}/media?filepath={secret}") == 0
+    assert foreign.evaluate(READ, f"{site}/fiftyone") == 0
+    foreign.goto(f"{site.replace('127.0.0.1', 'localhost')}/fiftyone")  # as after DNS rebinding: no cookie of that name
+    assert "printed" in foreign.content()

@@ -7,7 +7,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends curl libcurl4 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/* \
     && pip install --no-cache-dir "uv>=0.13,<0.14"
-RUN useradd --create-home --uid 1000 persona && install -d -o persona -g persona /app /app/data /app/weights
+RUN useradd --create-home --uid 1000 persona && install -d -o persona -g persona /app /app/data /app/weights /app/prefect
 WORKDIR /app
 ENV PYTHONUNBUFFERED=1 UV_SYSTEM_PYTHON=1 UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 \
     DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \

@@ -8,7 +8,11 @@ INSTALL = $(UV) pip install -q -p $(BIN)/python -c requirements.txt
 # Networks' packages are imported by every worker: uncompiled, that takes them twice as long.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo install deploy test lint format lock clean
+POOL ?= cpu
+# What is set outside of .env wins; loopback is nothing for a proxy.
+WITH_ENV := set -a; given=$$(export -p); . ./.env; eval "$$given"; no_proxy=$$no_proxy,127.0.0.1,localhost; NO_PROXY=$$no_proxy;
+
+.PHONY: demo install server deploy worker run test lint format lock clean
 
 demo: .venv/installed  ## the whole pipeline on photos that come with installed packages
 	$(BIN)/persona demo
@@ -16,8 +20,20 @@ demo: .venv/installed  ## the whole pipeline on photos that come with installed 
 install: .venv/torch  ## what a use needs beside the base: `make install EXTRAS=detect,train,heic,browse,cluster`
 	$(INSTALL) -e ".[$(EXTRAS)]"
 
-deploy: .venv/installed  ## register deployments, limits and automations on the server of PREFECT_API_URL
-	$(BIN)/python -P -m flows.deploy
+server: .venv/installed .env  ## a Prefect server on this machine, with the password in .env
+	$(WITH_ENV) $(BIN)/python -P -m prefect server start --host 127.0.0.1
+
+deploy: .venv/installed .env  ## register deployments, limits and automations on the server of .env
+	$(WITH_ENV) $(BIN)/python -P -m flows.deploy
+
+worker: .venv/installed .env  ## start the runs of one work pool: make worker POOL=gpu
+	$(WITH_ENV) exec $(BIN)/python -P -m prefect worker start --pool $(POOL)
+
+run: .venv/installed .env  ## start a run: make run DEPLOYMENT=curate/persona
+	$(WITH_ENV) $(BIN)/python -P -m prefect deployment run $(DEPLOYMENT)
+
+.env: | .env.example  ## passwords of its own, readable by its owner only
+	umask 077; $(PYTHON) -c 'import re, secrets; print(re.sub(r"(?m)^(\w+_PASSWORD=)$$", lambda name: name[1] + secrets.token_hex(24), open(".env.example").read()), end="")' > $@
 
 test: .venv/installed-dev  ## the whole test suite
 	$(BIN)/pytest

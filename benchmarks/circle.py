@@ -86,7 +86,7 @@ def workers(folder):
             command = ["env", "--default-signal=INT"]
             command += [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{pool}-1"]
             log = (folder / f"worker-{pool}.log").open("w")
-            environment = {**os.environ, "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+            environment = {**os.environ, "PREFECT_WORKER_QUERY_SECONDS": "1"}
             processes.append(subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log))
         yield
     finally:
@@ -148,14 +148,14 @@ def sabotage(stages, configs, curate):
     A dataset of another name sends its event to nobody, so that only these trainings see it.
     """
     start(
-        "curate/curate",
+        "curate/people",
         config={**curate, "name": "more", "select": {"top_share": 1.0, "val_size": 24, "max_val_share": 0.8}},
     )
     retrain = yaml.safe_load((configs / "retrain.yaml").read_text(encoding="utf-8"))
     for learning_rate, expected in ((1e4, "Failed"), (0.05, "Completed")):
         absurd = {"dataset": "more", "assignments": [f"learning_rate={learning_rate}"]}
         config = {**retrain, "min_new_share": 0, "train": {**retrain["train"], **absurd}}
-        start("retrain/retrain", config=config, expected=expected)
+        start("retrain/people", config=config, expected=expected)
         last = max(runs_of("retrain"), key=lambda run: run.start_time)
         facts = {"state": last.state.name, "message": last.state.message}
         if last.state.name == "Completed":
@@ -172,7 +172,7 @@ def circle(folder, photos, steps, only_models):
     stages.tell("deploy")
     curate = yaml.safe_load((configs / "persona.yaml").read_text(encoding="utf-8"))
     with workers(folder):
-        start("curate/curate")
+        start("curate/people")
         stages.tell("snapshot 1", snapshots=len(list_snapshots(registry.store)))
         ended = wait_for_end("retrain", 1)
         stages.tell(
@@ -183,7 +183,7 @@ def circle(folder, photos, steps, only_models):
         )
 
         curate["sources"].append(coco(photos, "train"))
-        start("curate/curate", config=curate)
+        start("curate/people", config=curate)
         stages.tell("snapshot 2", snapshots=len(list_snapshots(registry.store)))
         ended = wait_for_end("retrain", 2)
         stages.tell(
@@ -194,7 +194,7 @@ def circle(folder, photos, steps, only_models):
         )
 
         if not only_models:
-            start("retrain/retrain")
+            start("retrain/people")
             stages.tell("nothing new", versions=len(registry.versions("tiny")))
             sabotage(stages, configs, curate)
     stages.tell("end", problems=registry.verify_all(), runs={flow: len(runs_of(flow)) for flow in ("train", "retrain")})

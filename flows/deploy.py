@@ -1,31 +1,32 @@
 """Register everything on a Prefect server: work pools, deployments, limits, automations; twice is the same as once.
 
-PREFECT_API_URL=http://127.0.0.1:4200/api python -m flows.deploy
+python -m flows.deploy                        # the dataset of configs/
+PERSONA_CONFIGS=others python -m flows.deploy # another dataset on the same server
 """
 
 import os
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
 from prefect import get_client
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-from prefect.events.schemas.events import ResourceSpecification
+from prefect.client.schemas.actions import VariableCreate, VariableUpdate, WorkPoolCreate, WorkPoolUpdate
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound, PrefectException
 from pydantic import Field, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from flows.automations import alert_automation, zombie_automation
 from flows.retraining import RetrainConfig
+from flows.server import HEARTBEAT_S, check_server, server_address
 from flows.train import GPU
-from storage.config_file import ConfigError, load_config
+from storage.config_file import load_config
+from storage.errors import InputError, PersonaError
 
 PROJECT = Path(__file__).parent.parent
 
@@ -34,10 +35,24 @@ POOLS = {
     "gpu": "train, evaluate, retrain",
 }
 
-ZOMBIES = "flow runs without heartbeat are crashed"
-HEARTBEAT = "prefect.flow-run.heartbeat"
-HEARTBEAT_S = 30
-"""How often workers' flow runs must be told to beat: PREFECT_FLOWS_HEARTBEAT_FREQUENCY."""
+ALERT_BLOCK = "persona-alerts"
+
+RUN_ENVIRONMENT = "persona_run_environment"
+"""The Prefect variable with what every flow run of a worker finds in its environment."""
+
+_FROM_VARIABLE = f"prefect.variables.{RUN_ENVIRONMENT}"
+PROCESS_TEMPLATE: dict[str, Any] = {
+    "variables": {
+        "type": "object",
+        # Every placeholder has to be listed; this one is filled in by the worker, and nothing else fits.
+        "properties": {_FROM_VARIABLE: {"type": "null", "title": "Set by `make deploy`"}},
+        "additionalProperties": False,
+    },
+    "job_configuration": {"env": f"{{{{ {_FROM_VARIABLE} }}}}", "stream_output": True},
+}
+"""A work pool whose runs choose nothing of how they are started: Prefect's own template lets every run name its
+command and its environment. The environment stands in a variable and not in here, since Prefect lays what a run asks
+for over an environment that is written into a template."""
 
 
 class Site(BaseSettings):
@@ -48,42 +63,82 @@ class Site(BaseSettings):
     home: Path = PROJECT
     """Where workers find the project; flows are started there."""
     configs: Path = Path("configs")
-    """Folder of the deployments' configurations, as seen from `home`: persona.yaml, retrain.yaml."""
+    """Folder of a dataset's configurations, as seen from `home`: persona.yaml, retrain.yaml."""
     gpus: PositiveInt = Field(default=1)
-    """How many trainings run at a time, with one GPU each."""
+    """GPUs of the machine: how many runs of the pool `gpu` there are at a time, and slots that trainings share."""
+    alert_url: str | None = None
+    """Webhook that is told of what went wrong."""
 
 
 def main() -> int:
-    """Register everything; the exit code is 0 or, after one sentence, 2."""
+    """Register everything; the exit code is 0 or, after one sentence, what the kind of error means."""
     site = Site()
     try:
+        if server_address() is None:
+            raise InputError("name the server in PREFECT_API_URL, such as http://127.0.0.1:4200/api")
+        check_server()
+        dataset = configured(str(site.home / site.configs))["dataset"]
         with get_client(sync_client=True) as client:
+            _set_variable(client, RUN_ENVIRONMENT, {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)})
             for name, runs in POOLS.items():
-                _make_pool(client, name, runs)
+                _put_pool(client, name, runs)
             client.upsert_global_concurrency_limit_by_name(GPU, site.gpus)
-            _deploy(site)
+            client.update_work_pool("gpu", WorkPoolUpdate(concurrency_limit=site.gpus))
+            _deploy(site, dataset)
+            for pool, queue in (("cpu", f"curate-{dataset}"), ("gpu", f"retrain-{dataset}")):
+                _limit_queue(client, pool, queue, 1)
             _put_automation(client, zombie_automation())
-    except (httpx.HTTPError, PrefectException, RuntimeError, ConfigError) as error:
-        print(f"deploy: {error}; is PREFECT_API_URL the address of a running server?", file=sys.stderr)
-        return 2
-    print(f"Registered: {', '.join(POOLS)} work pools, the deployments of prefect.yaml, limit {GPU}, zombie detection.")
+            _put_alerts(client, site.alert_url)
+    except (httpx.HTTPError, PrefectException, RuntimeError, PersonaError) as error:
+        print(f"deploy: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, PersonaError) else 2
+    print(_next_steps(dataset))
     return 0
 
 
-def _make_pool(client: SyncPrefectClient, name: str, runs: str) -> None:
+def _next_steps(dataset: str) -> str:
+    """What was registered, and what to type now."""
+    site = str(server_address()).removesuffix("/api")
+    return f"""Registered for {dataset}: deployments, the work pools {" and ".join(POOLS)}, limit {GPU}, automations.
+Next, a worker for each pool, where the photos and the GPU are:
+    make worker POOL=cpu
+    make worker POOL=gpu
+then a run, on its page or by hand:
+    {site}/deployments
+    make run DEPLOYMENT=curate/{dataset}"""
+
+
+def _put_pool(client: SyncPrefectClient, name: str, runs: str) -> None:
+    """A pool that is there keeps its type, as for Kubernetes, and everything that people changed in such a template."""
     try:
-        client.read_work_pool(name)
+        if client.read_work_pool(name).type == "process":
+            client.update_work_pool(name, WorkPoolUpdate(base_job_template=PROCESS_TEMPLATE))
     except ObjectNotFound:
-        client.create_work_pool(WorkPoolCreate(name=name, type="process", description=runs))
+        pool = WorkPoolCreate(name=name, type="process", description=runs, base_job_template=PROCESS_TEMPLATE)
+        client.create_work_pool(pool)
 
 
-def _deploy(site: Site) -> None:
+def _limit_queue(client: SyncPrefectClient, pool: str, name: str, num_runs: int) -> None:
+    """The server counts runs by their states: nothing is held that a killed run or an absent server could lose."""
+    queue = client.read_work_queue_by_name(name, work_pool_name=pool)
+    client.update_work_queue(queue.id, concurrency_limit=num_runs)
+
+
+def _set_variable(client: SyncPrefectClient, name: str, value: dict[str, str]) -> None:
+    if client.read_variable_by_name(name):
+        client.update_variable(VariableUpdate(name=name, value=value))
+    else:
+        client.create_variable(VariableCreate(name=name, value=value))
+
+
+def _deploy(site: Site, dataset: str) -> None:
     """Let Prefect read prefect.yaml; its own command does more than its client offers."""
     command = [sys.executable, "-P", "-m", "prefect", "--no-prompt", "deploy", "--all"]
     environment = {
         **os.environ,
         "PERSONA_HOME": str(site.home.absolute()),
         "PERSONA_CONFIGS": str(site.configs),
+        "PERSONA_DATASET": dataset,
         "PYTHONPATH": str(PROJECT),
     }
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
@@ -91,33 +146,15 @@ def _deploy(site: Site) -> None:
         raise RuntimeError("\n".join([*done.stdout.splitlines()[-20:], *done.stderr.splitlines()[-20:]]))
 
 
-def zombie_automation() -> AutomationCore:
-    """A flow run whose process died with its worker sends no heartbeats; after three missed ones it is crashed.
-
-    Without this it would stay Running for ever, and with it its limits.
-    """
-    return AutomationCore(
-        name=ZOMBIES,
-        description="A run whose process is gone with its worker would stay Running for ever.",
-        trigger=EventTrigger(
-            after={HEARTBEAT},
-            expect={HEARTBEAT, "prefect.flow-run.Completed", "prefect.flow-run.Failed"}
-            | {"prefect.flow-run.Cancelled", "prefect.flow-run.Crashed"},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=3 * HEARTBEAT_S),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                name="Crashed",
-                state=StateType.CRASHED,
-                message=f"no heartbeat for {3 * HEARTBEAT_S} s: its worker died",
-                force=False,
-            )
-        ],
-    )
+def _put_alerts(client: SyncPrefectClient, url: str | None) -> None:
+    """Alerts go where the notification block of that name sends them; of any kind, if people made one by hand."""
+    if url:
+        told = {"text": "{{subject}}\n{{body}}"}
+        block = CustomWebhookNotificationBlock(name=ALERT_BLOCK, url=url, json_data=told, headers=None, cookies=None)
+        block.save(ALERT_BLOCK, overwrite=True)
+    for document in client.read_block_documents():
+        if document.name == ALERT_BLOCK:
+            _put_automation(client, alert_automation(document.id))
 
 
 def _put_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:

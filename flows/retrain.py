@@ -7,13 +7,16 @@ from flows.artifacts import markdown_artifact
 from flows.evaluate import show_evaluation
 from flows.judging import judge_lq, judge_model, judge_pair, persona_val
 from flows.retraining import Outcome, RetrainConfig, Steps, retrain_with
-from flows.server import NO_CACHE, flow, get_run_logger, task
+from flows.server import NO_CACHE, RETRY_NETWORK, emit_event, flow, get_run_logger, task
 from flows.train import train
 from storage.evaluation import Comparison, Evaluation
 from storage.store import Store
 from tasks.benchmark.persona_val import ValConfig
 from tasks.evaluate.evaluate import EvaluateConfig
 from tasks.training.train import TrainingPlan
+
+NOT_PROMOTED = "persona.model.not-promoted"
+"""The event of a model that was trained and did not become the one in use."""
 
 
 def _run_name() -> str:
@@ -33,6 +36,10 @@ def retrain(config: RetrainConfig, snapshot: str | None = None) -> Outcome:
     """
     outcome = retrain_with(_steps(config.train.root), config, snapshot)
     get_run_logger().info("%s: %s", outcome.kind, outcome.reason)
+    if outcome.kind in ("refused", "overtaken"):
+        model = f"{config.train.model}/{outcome.version}"
+        resource = {"prefect.resource.id": f"persona.model.{model}", "prefect.resource.name": model}
+        emit_event(NOT_PROMOTED, resource, payload={"reason": outcome.reason})
     if outcome.decision:
         text = decision_markdown(outcome.kind, outcome.reason, outcome.decision)
     else:
@@ -47,11 +54,11 @@ def _steps(root: str) -> Steps:
     def start_training(plan: TrainingPlan) -> None:
         train(plan.job, plan.snapshot.id)
 
-    @task(name="persona-val", cache_policy=NO_CACHE)
+    @task(name="persona-val", cache_policy=NO_CACHE, **RETRY_NETWORK)
     def make_val(snapshot: Path, config: ValConfig) -> Path:
         return persona_val(snapshot, config)
 
-    @task(name="judge", task_run_name="judge {label}", cache_policy=NO_CACHE)
+    @task(name="judge", task_run_name="judge {label}", cache_policy=NO_CACHE, **RETRY_NETWORK)
     def judge(benchmark: Path, model: Path | None, label: str, config: EvaluateConfig) -> Evaluation:
         if model is None:
             evaluation = judge_lq(benchmark, config)
@@ -60,7 +67,7 @@ def _steps(root: str) -> Steps:
         show_evaluation(Store(root), evaluation)
         return evaluation
 
-    @task(name="compare", cache_policy=NO_CACHE)
+    @task(name="compare", cache_policy=NO_CACHE, **RETRY_NETWORK)
     def compare(benchmark: Path, candidate: Evaluation, against: Evaluation, config: EvaluateConfig) -> Comparison:
         return judge_pair(benchmark, candidate, against, config)
 

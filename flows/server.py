@@ -6,7 +6,7 @@ as: a run on one machine needs no second process, no home folder and no open por
 
 import os
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import DiskOrNetworkError, InputError
 
@@ -14,6 +14,15 @@ HEARTBEAT_S = 30
 """How often a run tells the server that it lives, which the zombie automation counts on; Prefect allows no less."""
 
 _PATIENCE_S = 5.0
+
+
+def _was_network(task: object, run: object, state: Any) -> bool:  # noqa: ANN401 - Prefect's State
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, DiskOrNetworkError | ConnectionError | TimeoutError)
+
+
+RETRY_NETWORK: Any = {"retries": 2, "retry_delay_seconds": [10, 60], "retry_condition_fn": _was_network}
+"""For tasks that do not make again what is there: a bucket or a hub that was away for a minute costs a minute."""
 
 
 def server_address() -> str | None:

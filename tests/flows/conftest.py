@@ -1,5 +1,6 @@
 """A real Prefect server for the tests of the flows, with a database of its own."""
 
+import secrets
 import socket
 import subprocess
 import sys
@@ -24,7 +25,16 @@ def prefect_server(tmp_path_factory, clean_environment):
     """Environment variables of a running server; every run that is started with them is kept there."""
     home, port = tmp_path_factory.mktemp("prefect"), free_port()
     api = f"http://127.0.0.1:{port}/api"
-    environment = {**clean_environment, **QUIET, "PREFECT_HOME": str(home), "PREFECT_API_URL": api}
+    password = f"persona:{secrets.token_hex(24)}"
+    environment = {
+        **clean_environment,
+        **QUIET,
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": api,
+        "PREFECT_API_AUTH_STRING": password,
+        "PREFECT_SERVER_API_AUTH_STRING": password,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": api.removesuffix("/api"),
+    }
     log = (home / "server.log").open("w")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

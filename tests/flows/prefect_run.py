@@ -3,6 +3,7 @@
 The user's current folder holds scripts of their own, some called like our packages: none may be imported by us.
 """
 
+import base64
 import json
 import subprocess
 import sys
@@ -28,7 +29,9 @@ def put_scripts_of_the_user(folder):
 
 
 def ask(environment, path, body):
-    request = urllib.request.Request(
-        f"{environment['PREFECT_API_URL']}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    """What the server answers to somebody who knows its password."""
+    password = base64.b64encode(environment["PREFECT_API_AUTH_STRING"].encode()).decode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Basic {password}"}
+    address = f"{environment['PREFECT_API_URL']}/{path}"
+    request = urllib.request.Request(address, json.dumps(body).encode(), headers)
     return json.load(urllib.request.urlopen(request, timeout=PATIENCE_S))

@@ -48,14 +48,14 @@ with (output.parent / "trained.log").open("a") as log:
 """
 
 
-def publish(root, number, num_crops):
+def publish(root, number, num_crops, name="people"):
     """A snapshot with crops 0 … num_crops - 1; the later, the newer."""
-    snapshot = Snapshot(Store(str(root)), f"people-{number:012d}")
+    snapshot = Snapshot(Store(str(root)), f"{name}-{number:012d}")
     path = snapshot.store.local(snapshot.file("train/00000.parquet"))
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"crop_id": [f"c{i}" for i in range(num_crops)]}), path)
     facts = FileFacts("train/00000.parquet", "train", num_crops, path.stat().st_size, "0" * 64)
-    snapshot.commit({"format_version": 1, "name": "people", "id": snapshot.id, "files": [facts]})
+    snapshot.commit({"format_version": 1, "name": name, "id": snapshot.id, "files": [facts]})
     manifest = snapshot.store.local(snapshot.file("manifest.json"))
     os.utime(manifest, ns=(number * 10**9, number * 10**9))
     return snapshot.id

@@ -1,5 +1,6 @@
 """What a run leaves on its Prefect page, seen through the server's interface and through a real browser."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -33,6 +34,8 @@ def test_the_page_of_the_run_shows_them_in_a_browser(left, prefect_server, chrom
     site = prefect_server["PREFECT_API_URL"].removesuffix("/api")
     page = chromium.new_page(viewport={"width": 1400, "height": 1000})
     page.set_default_timeout(1000 * PATIENCE_S)
+    password = base64.b64encode(prefect_server["PREFECT_API_AUTH_STRING"].encode()).decode()
+    page.add_init_script(f"localStorage.setItem('prefect-password', '{password}')")  # as its login page does
     page.goto(f"{site}/runs/flow-run/{left['funnel-demo']['flow_run_id']}")
     page.get_by_text("curate demo coco+open-images+objects365+crowdhuman").first.wait_for()
     page.get_by_text("Artifacts", exact=True).last.click()

@@ -30,6 +30,7 @@ def stop_at_faulty_annotations(ingested: StageReport, shards: Sequence[Shard], m
         TooManyFailuresError: names the most frequent reasons with an example each.
     """
     photos, boxes, records = (_faults(ingested, item) for item in ("photo", "box", "record"))
+    del records[Reason.PATH_OUTSIDE_ROOT]  # links in a folder of photos
     num_photos = ingested.counts["photo"].num_in
     num_boxes = ingested.counts["box"].num_in + ingested.counts["record"].num_in  # a record may have been any box
     is_cut = Reason.ANNOTATIONS_CUT in records

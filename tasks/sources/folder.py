@@ -7,17 +7,17 @@ from typing import Any, ClassVar, Literal
 
 from storage.digest import digest
 from storage.reasons import Reason
+from tasks.photos.names import is_image, is_litter
 from tasks.photos.photos import Listed, Photos, Unlisted
 from tasks.sources.annotation_file import AnnotationFile
 from tasks.sources.base import Source
 from tasks.sources.records import Photo, Records, Unread
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-
 
 class FolderSource(Source):
-    """Every JPEG, PNG and WebP file below the photo folder; a photo's id is its path there, suffix included.
+    """Every file below the photo folder that is named like a picture; a photo's id is its path there, suffix included.
 
+    What is named otherwise is counted, and so is what macOS and Windows leave behind (`__MACOSX/._a.jpg`, `Thumbs.db`).
     A link to a file or folder outside is refused. A link to a folder inside is passed over: what it shows is listed
     where it really lies, and no circle of links can be entered.
     """
@@ -37,29 +37,24 @@ class FolderSource(Source):
         listing = "0"
         for entry in photos.files():
             record = _record(entry)
-            if record is not None:
-                size = entry.size_bytes if isinstance(entry, Listed) and isinstance(record, Photo) else None
-                listing = digest(listing, repr(record), size)
+            size = entry.size_bytes if isinstance(entry, Listed) and isinstance(record, Photo) else None
+            listing = digest(listing, repr(record), size)
         return super().what_is_read(photos), listing
 
     def read(self, scratch: Path, photos: Photos) -> Iterator[Records]:
         """See Source; sorted folder by folder."""
-        for entry in photos.files():
-            record = _record(entry)
-            if record is not None:
-                yield record
+        return map(_record, photos.files())
 
 
-def _record(entry: Listed | Unlisted) -> Photo | Unread | None:
-    """What a file is to this source; None where it is no photo."""
+def _record(entry: Listed | Unlisted) -> Photo | Unread:
+    """What a file is to this source."""
     shown = os.fsencode(entry.path).decode("utf-8", "backslashreplace")
-    is_photo = entry.path.lower().endswith(SUFFIXES)
+    if isinstance(entry, Unlisted) and entry.is_folder:
+        return Unread("record", entry.reason, f"folder {shown}: {entry.detail}")
+    if not is_image(entry.path) or is_litter(entry.path):
+        return Unread("record", Reason.NOT_A_PHOTO, shown)
     if isinstance(entry, Unlisted):
-        if entry.is_folder and not is_photo:
-            return Unread("record", entry.reason, f"folder {shown}: {entry.detail}")
-        return Unread("photo", entry.reason, entry.detail, photo_id=shown, path=shown) if is_photo else None
-    if not is_photo:
-        return None
+        return Unread("photo", entry.reason, entry.detail, photo_id=shown, path=shown)
     if shown != entry.path:  # Python marks bytes that are no UTF-8 with half surrogate pairs
         return Unread("photo", Reason.BROKEN_RECORD, f"file name is not UTF-8: {shown}", photo_id=shown)
     return Photo(entry.path, entry.path)

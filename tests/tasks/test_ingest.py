@@ -13,6 +13,7 @@ from storage.schema import BOXES, PHOTOS, REJECTS
 from storage.store import Store
 from tasks.ingest.ingest import ingest_key, ingest_source, ingested_shards
 from tasks.sources.coco import CocoSource
+from tasks.sources.crowdhuman import CrowdHumanSource
 from tasks.sources.folder import FolderSource
 from tasks.sources.open_images import OpenImagesSource
 
@@ -245,14 +246,14 @@ def test_photos_of_a_detector_source_are_all_kept(tmp_path):
     assert ingested_shards(Store(str(tmp_path / "root")), source, 1000) is None
 
 
-def open_images(folder, names):
+def open_images(folder, names, **more):
     header = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,"
     lines = [f"{name},xclick,/m/1,1,0.1,0.6,0,1,0,0,0,0,0" for name in names]
     (folder / "photos").mkdir(parents=True)
     (folder / "boxes.csv").write_text("\n".join([header + "IsInside", *lines]))
     (folder / "classes.csv").write_text("/m/1,Person\n")
     return OpenImagesSource(
-        name="oi", photos=folder / "photos", boxes=folder / "boxes.csv", classes=folder / "classes.csv"
+        name="oi", photos=folder / "photos", boxes=folder / "boxes.csv", classes=folder / "classes.csv", **more
     )
 
 
@@ -273,6 +274,24 @@ def test_a_missing_photo_fails_with_its_boxes_until_it_is_there(tmp_path):
     assert ingested_shards(Store(str(tmp_path / "root")), source, 1000) is None
     again = ingest(source, tmp_path / "root")
     assert {row["photo_id"]: row["width_px"] for row in rows(again, "photos")} == {"gone": 20, "here": 60}
+
+
+def test_what_a_source_says_twice_and_differently_is_contested(tmp_path):
+    (tmp_path / "images.csv").write_text("ImageID,Rotation\na,90.0\na,0.0\nb,180\nb,180\n")
+    source = open_images(tmp_path / "oi", ["a", "b"], image_ids=tmp_path / "images.csv")
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"oi/photos/{name}.jpg"), np.zeros((40, 60, 3), np.uint8))
+    shards = ingest(source, tmp_path / "root")
+    assert [(row["photo_id"], row["orientation"]) for row in rows(shards, "photos")] == [("b", 3)]
+    assert totals(shards)["photo"].rejected == {Reason.CONTESTED_PHOTO_ID: 2}
+    # two lines of one photo: whose boxes?
+    lines = [{"ID": name, "gtboxes": [{"tag": "person", "fbox": [i, 0, 9, 9]}]} for i, name in enumerate("aabcc")]
+    lines[4] = lines[3]
+    (tmp_path / "a.odgt").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    crowd = CrowdHumanSource(name="ch", photos=tmp_path, annotations=tmp_path / "a.odgt")
+    counts = totals(ingest(crowd, tmp_path / "root"))
+    assert counts["photo"].rejected == {Reason.CONTESTED_PHOTO_ID: 2, Reason.DUPLICATE_PHOTO_ID: 1}
+    assert counts["box"].rejected == {Reason.CONTESTED_PHOTO_ID: 2, Reason.DUPLICATE_BOX: 1}
 
 
 def test_a_run_that_was_killed_leaves_nothing_that_counts(tmp_path):

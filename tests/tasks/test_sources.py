@@ -213,6 +213,92 @@ def test_json_cut_anywhere_gives_everything_before_the_cut(tmp_path):
     assert num_before == 9
 
 
+def test_what_nobody_reads_may_be_nested_as_deep_as_it_likes(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_stream, "READ_BYTES", 1000)
+    deep = "[" * 10_000 + '"]"' + "]" * 10_000
+    path = tmp_path / "a.json"
+    path.write_text(f'{{"info": {deep}, "images": [1, {{"x": {deep}}}, {{"y": {deep}}} , 2], "more": [{deep}]}}')
+    ((key, items),) = ((key, list(items)) for key, items in arrays_of(path, ["images"]))
+    assert (key, [repr(item) for item in items]) == ("images", ["1", "nested too deeply", "nested too deeply", "2"])
+    path.write_text(f'{{"images": [1, {{"x": {deep}')
+    with pytest.raises(CutError, match="cannot be read from byte"):
+        [list(items) for _, items in arrays_of(path, ["images"])]
+
+
+def test_coco_ids_categories_and_flags_as_other_programs_write_them(tmp_path):
+    def box(number, **fields):
+        return {"id": number, "image_id": 1.0, "category_id": "1", "bbox": [1, 2, 3, 4]} | fields
+
+    categories = [
+        {"id": "1", "name": "Rider"},
+        {"id": 2, "name": "person"},
+        {"id": 2.0, "name": "PERSON"},
+        {"id": 3, "name": "person"},
+        {"id": 3, "name": "dog"},
+        {"id": 4, "name": "cat"},
+    ]
+    boxes = [
+        box(1, ignore=1),
+        box("2", category_id=1, iscrowd="0", ignore=True),
+        box(3.0, category_id=2.0, iscrowd=0.0),
+        box(4, category_id=3),
+        box(5, category_id="3"),
+        box(6, category_id=4),
+        box(7, category_id=9),
+        box(8, category_id=None),
+    ]
+    licences = [{"id": 1, "name": "a"}, {"id": "1", "name": "b"}, {"id": "2", "name": "c"}]
+    images = [
+        {"id": "1", "file_name": "1.jpg", "width": 0, "height": -1, "license": 1},
+        {"id": 2, "file_name": "2.jpg", "license": 2},
+    ]
+    document = {"images": images, "annotations": boxes, "categories": categories, "licenses": licences}
+    photos, found, unread = read(coco(tmp_path, document), tmp_path)
+    assert known(photos["1"]) == {"photo_id": "1", "path": "1.jpg"}
+    assert photos["2"]["licence"] == "c"
+    assert {key: (row["ignore"], row["crowd"]) for key, row in found.items()} == {
+        ("1", "1"): (True, None),
+        ("1", "2"): (True, False),
+        ("1", "3"): (None, False),
+    }
+    assert [(row["item"], row["box_id"], row["reason"]) for row in unread] == [
+        ("field", None, Reason.UNREADABLE_FIELD),
+        ("box", "4", Reason.CONTESTED_CATEGORY),
+        ("box", "5", Reason.CONTESTED_CATEGORY),
+        ("box", "7", Reason.UNKNOWN_CATEGORY),
+        ("record", "8", Reason.BROKEN_RECORD),
+    ]
+
+
+def test_labels_say_who_is_a_person(tmp_path):
+    document = {
+        "images": [{"id": 1, "file_name": "1.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [1, 2, 3, 4]}],
+        "categories": PERSON,
+    }
+    _, boxes, _ = read(coco(tmp_path, document, labels=["DOG"]), tmp_path)
+    assert boxes["1", "1"]["labels"] == ["dog"]
+
+
+@pytest.mark.parametrize(
+    ("configured", "text", "complaint"),
+    [
+        ("coco", '{"ID": "1", "gtboxes": []}', "is a CrowdHuman file; you wrote coco"),
+        ("objects365", "ImageID,Source,LabelName", "is a CSV file of Open Images; you wrote objects365"),
+        ("coco", "<annotation><filename>a</filename></annotation>", "is a VOC file; you wrote coco"),
+        ("crowdhuman", '{"info": {}, "licenses": [], "images": []}', "is a COCO file; you wrote crowdhuman"),
+        ("crowdhuman", '{"version": "5", "shapes": [], "imagePath": "a.jpg"}', "is a LabelMe file"),
+    ],
+)
+def test_a_file_of_another_format_is_recognised(tmp_path, configured, text, complaint):
+    (tmp_path / "a").write_text(text)
+    source = TypeAdapter(AnySource).validate_python(
+        {"format": configured, "name": "x", "photos": str(tmp_path), "annotations": str(tmp_path / "a")}
+    )
+    with pytest.raises(ValueError, match=complaint):
+        read(source, tmp_path)
+
+
 # Open Images
 
 V6_TRAIN = (
@@ -373,6 +459,35 @@ def test_open_images_broken_lines_cost_themselves_and_name_their_number(tmp_path
     ]
     assert {(row["item"], row["reason"]) for row in unread} == {("record", Reason.BROKEN_RECORD)}
     assert sorted(row["detail"].split(":")[1] for row in unread) == ["11", "4", "5", "7", "9"]
+
+
+@pytest.mark.parametrize("header", ["V4", "V2", "Challenge 2019"])
+def test_open_images_flags_that_are_missing_or_odd_are_null(tmp_path, header):
+    write_jpeg(tmp_path / "photos/a.jpg", 10, 10)
+    flags = {"V4": "0.0,2,1.0,,yes", "V2": "", "Challenge 2019": "1"}[header]
+    columns = V4.split(",")[:8] + {"V4": V4.split(",")[8:], "V2": [], "Challenge 2019": ["IsGroupOf"]}[header]
+    row = oi_row("a", "Man", (0, 0, 0.5, 1), flags).strip(",")
+    _, boxes, unread = read(open_images(tmp_path, [row], header=",".join(columns)), tmp_path)
+    (box,) = boxes.values()
+    expected = {
+        "V4": (False, None, True, None, None),
+        "V2": (None,) * 5,
+        "Challenge 2019": (None, None, True, None, None),
+    }
+    assert tuple(box[name] for name in ("occluded", "truncated", "group", "depiction", "inside")) == expected[header]
+    odd = [row["detail"] for row in unread]
+    assert odd == (["boxes.csv:2: IsTruncated is b'2'", "boxes.csv:2: IsInside is b'yes'"] if header == "V4" else [])
+
+
+@pytest.mark.parametrize("end", ["line of 12 MB", "last row breaks off"])
+def test_open_images_csv_that_ends_early_is_a_failure_of_the_file(tmp_path, end):
+    write_jpeg(tmp_path / "photos/a.jpg", 10, 10)
+    good = oi_row("a", "Man", (0, 0, 0.5, 1))
+    source = open_images(tmp_path, [good])
+    with (tmp_path / "boxes.csv").open("a") as file:
+        file.write(f"a,{'x' * 12_000_000}\n{good}\n" if end == "line of 12 MB" else good[:-7])
+    _, _, unread = read(source, tmp_path)
+    assert [(row["item"], row["reason"]) for row in unread] == [("record", Reason.ANNOTATIONS_CUT)]
 
 
 @pytest.mark.parametrize("column", ["ImageID", "LabelName", "YMax"])
@@ -546,6 +661,13 @@ def test_crowdhuman_field_for_field_and_a_broken_line_costs_itself(tmp_path, box
     assert broken == (["n3"] if box == "full" else ["n2", "n3"])
 
 
+def test_crowdhuman_last_line_that_breaks_off_is_a_failure_of_the_file(tmp_path):
+    path = tmp_path / "annotation_val.odgt"
+    path.write_text(json.dumps(CROWD) + "\n" + json.dumps(CROWD)[:-40])
+    _, _, unread = read(CrowdHumanSource(name="ch", photos=tmp_path, annotations=path), tmp_path)
+    assert (unread[-1]["item"], unread[-1]["reason"]) == ("record", Reason.ANNOTATIONS_CUT)
+
+
 # PASCAL VOC
 
 VOC2007 = """<annotation><folder>VOC2007</folder><filename>000001.jpg</filename>
@@ -613,6 +735,46 @@ def test_voc_field_for_field_and_broken_files_cost_themselves(tmp_path):
     assert "document type" in unread[1]["detail"]
 
 
+def test_voc_file_that_breaks_off_takes_the_boxes_before_it_along(tmp_path):
+    folder = tmp_path / "Annotations"
+    folder.mkdir()
+    (folder / "whole.xml").write_text(VOC2007)
+    (folder / "cut.xml").write_text(VOC2007[:-10])
+    (folder / "wrong.xml").write_text(VOC2007[: -len("</annotation>")] + "</anotation>")
+    _, boxes, unread = read(VocSource(name="voc", photos=tmp_path, annotations=folder), tmp_path)
+    assert list(boxes) == [("whole", "1")]
+    assert [(row["item"], row["photo_id"], row["box_id"], row["reason"]) for row in unread] == [
+        ("photo", "cut", None, Reason.ANNOTATIONS_CUT),
+        ("box", "cut", "1", Reason.ANNOTATIONS_CUT),
+        ("photo", "wrong", None, Reason.BROKEN_RECORD),
+        ("box", "wrong", "1", Reason.BROKEN_RECORD),
+    ]
+
+
+def test_voc_without_a_person_says_which_labels_there_are(tmp_path):
+    folder = tmp_path / "Annotations"
+    folder.mkdir()
+    (folder / "1.xml").write_text(VOC2007.replace(">person<", ">cat<"))
+    with pytest.raises(ValueError, match=r"Annotations has none of the labels person, .*, only dog, cat"):
+        read(VocSource(name="voc", photos=tmp_path, annotations=folder), tmp_path)
+
+
+def test_voc_lines_that_mean_one_file_are_refused(tmp_path):
+    folder = tmp_path / "Annotations"
+    folder.mkdir()
+    for name in ("1", "2", "a b"):
+        (folder / f"{name}.xml").write_text(VOC2007)
+    (tmp_path / "set.txt").write_text("x/1.jpg\ny/1.jpg\n/data/VOC/JPEGImages/2.jpg\n../up\na b\n")
+    source = VocSource(name="voc", photos=tmp_path, annotations=folder, image_set=tmp_path / "set.txt")
+    photos, _, unread = read(source, tmp_path)
+    assert set(photos) == {"2", "a b"}
+    assert sorted((row["photo_id"], row["reason"]) for row in unread) == [
+        ("../up", Reason.PATH_OUTSIDE_ROOT),
+        ("x/1.jpg", Reason.CONTESTED_PATH),
+        ("y/1.jpg", Reason.CONTESTED_PATH),
+    ]
+
+
 def test_voc_image_set_decides_what_is_read(tmp_path):
     folder = tmp_path / "Annotations"
     folder.mkdir()
@@ -650,6 +812,8 @@ def test_folder_lists_photos_and_no_link_leads_out_or_round(tmp_path):
     assert sorted((row["item"], row["reason"]) for row in unread) == [
         ("photo", Reason.BROKEN_RECORD),
         ("photo", Reason.PATH_OUTSIDE_ROOT),
+        ("record", Reason.NOT_A_PHOTO),
+        ("record", Reason.NOT_A_PHOTO),
         ("record", Reason.PATH_OUTSIDE_ROOT),
     ]
     before = source.what_is_read(photos_of(source.photos, Store(str(tmp_path))))

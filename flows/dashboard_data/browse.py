@@ -17,7 +17,7 @@ from dashboards.fiftyone.media_cache import cache_folder, crop_pixels, crop_prev
 from dashboards.fiftyone.photo_records import photo_shards
 from dashboards.fiftyone.photos_dataset import update_photos
 from dashboards.fiftyone.restored_dataset import HQ, LQ, Slices, update_restored
-from flows.dashboard_data.report import photo_loader_of
+from flows.dashboard_data.upright_photos import upright_photos
 from flows.execution.progress import progress_bar
 from storage.config_file import ConfigError
 from storage.digest import digest, sha256_of_file
@@ -127,9 +127,9 @@ def _show_photos(
 ) -> None:
     shards = photo_shards(store, run)
     share = -(-limit // len(shards))
-    photos = (photo for shard in shards for photo in shard.photos(shown, share))
+    photos, load = upright_photos(store, run, (photo for shard in shards for photo in shard.photos(shown, share)))
     with progress_bar(console, "photos", None) as advance:
-        update_photos(fo, browsed, photos, photo_loader_of(store, run), folder, advance)
+        update_photos(fo, browsed, photos, load, folder, advance)
 
 
 def _val_crops(

@@ -70,10 +70,10 @@ def report_of_run(store: Store, name: str) -> str:
 def photo_loader_of(store: Store, record: RunRecord) -> LoadPhoto:
     """Opens the photos of a run, as far as its sources are where they were."""
     photo = PhotoConfig.model_validate(record.configuration.get("photo", {}))
-    return photo_loader(store, _sources_still_there(record), photo)
+    return photo_loader(store, sources_still_there(record), photo)
 
 
-def _sources_still_there(record: RunRecord) -> list[Source]:
+def sources_still_there(record: RunRecord) -> list[Source]:
     """The sources of the run whose photos and annotations are where they were; a root may have moved without them."""
     found: list[Source] = []
     for source in (record.settings or record.configuration).get("sources", []):

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     # restore
     OUTPUT_TAKEN = "output_taken"
     NOT_RESTORED = "not_restored"
+    NOT_WRITTEN = "not_written"
 
     @property
     def outcome(self) -> Outcome:
@@ -104,6 +105,7 @@ _FAILED = frozenset(
         Reason.NOT_SCORED,
         Reason.OUTPUT_TAKEN,
         Reason.NOT_RESTORED,
+        Reason.NOT_WRITTEN,
     }
 )
 
@@ -172,4 +174,5 @@ _SENTENCES = {
     Reason.NEAR_DUPLICATE: "a better crop shows the same",
     Reason.OUTPUT_TAKEN: "another picture would be written under the same name",
     Reason.NOT_RESTORED: "the network could not restore the picture",
+    Reason.NOT_WRITTEN: "the result cannot be written under its name",
 }

@@ -1,5 +1,6 @@
 """`persona restore`: restore photos with a trained model."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,20 +38,26 @@ def restore(
 
     from flows.cli.show_restored import show_restored
     from flows.execution.progress import progress_bar
+    from model.model_folder import ABOUT
     from model.restoration.restore import RestoreConfig, Restorer
-    from model.restoration.restore_files import find_jobs, restore_files
     from storage.config_file import validated
+    from storage.digest import sha256_of_file
+    from tasks.restore.find_pictures import find_pictures
+    from tasks.restore.restore_files import REPORT, restore_files
 
-    jobs = find_jobs(inputs, out)
+    found = find_pictures(inputs, out)
     values = {"upscale": upscale, "colour": colour, "batch_size": batch_size}
     values |= {"tile_px": tile, "overlap_px": tile // 4}
     config = validated(RestoreConfig, values, "persona restore")
     restorer = Restorer.load(folder, device, dtype, config)
     about = {"checkpoint": checkpoint, "model": str(folder)}
     console = Console()
-    with progress_bar(console, "restore", len(jobs)) as on_progress:
-        report = restore_files(jobs, out, restorer, about, on_progress)
-    show_restored(console, report, out)
+    try:
+        with progress_bar(console, "restore", len(found.jobs)) as on_progress:
+            report = restore_files(found, out, restorer, sha256_of_file(folder / ABOUT), about, on_progress)
+    finally:  # also where somebody stops it: what is done until then is kept
+        if (out / REPORT).is_file():
+            show_restored(console, json.loads((out / REPORT).read_text()), out)
     return 1 if report["num_failed"] else 0
 
 

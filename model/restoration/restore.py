@@ -22,7 +22,7 @@ from model.network.weights import Device, Precision, resolve_device, resolve_pre
 from model.restoration.colour import ColourCorrection, corrected
 from model.restoration.tiling import tiled
 from storage.errors import InputError
-from storage.frozen import Frozen
+from storage.frozen import HOW, Frozen
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -34,13 +34,13 @@ class RestoreConfig(Frozen):
     """The result is this many times as large as the picture."""
     colour: ColourCorrection = "none"
     """Whether the result gets the picture's colours; assumption: the paper corrects none."""
-    batch_size: PositiveInt = 1
+    batch_size: Annotated[PositiveInt, HOW] = 1
     """Pictures of one size that are worked on at the same time."""
     tile_px: PositiveInt = 1024
     """Larger pictures are worked on in tiles of this side; tiles see less of the scene, so large is better."""
     overlap_px: PositiveInt = 256
     """Least that neighbouring tiles share."""
-    max_megapixels: PositiveFloat = 64.0
+    max_megapixels: Annotated[PositiveFloat, HOW] = 64.0
     """Pictures that need more than this are refused."""
 
     @model_validator(mode="after")

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from model.restoration.picture_files import UnusablePictureError, read_picture
 from storage.benchmark import FOLDER, HQ, LQ, OnProgress, commit_benchmark, write_part
 from storage.digest import digest, sha256_of_file
 from storage.errors import InputError
@@ -23,6 +22,8 @@ from storage.snapshot import Snapshot
 from storage.store import Store
 from tasks.crop.crop import encode_png
 from tasks.evaluate.pairing import Pairing, pair, picture_files
+from tasks.images.picture_files import read_picture
+from tasks.images.rejection import Unusable
 
 VERSION = 1
 ROWS_PER_FILE = 1024
@@ -151,10 +152,10 @@ def _batches(
 
 def _png(path: Path) -> bytes:
     """The file's own bytes where it is a plain PNG, else a PNG of what it shows."""
-    try:
-        picture = read_picture(path).bgr
-    except UnusablePictureError as error:
-        raise InputError(f"{path}: {error}; a benchmark must be whole") from error
+    read = read_picture(path)
+    if isinstance(read, Unusable):
+        raise InputError(f"{path}: {read.words}; a benchmark must be whole")
+    picture = read.bgr
     own = path.read_bytes()
     as_it_is = cv2.imdecode(np.frombuffer(own, np.uint8), cv2.IMREAD_UNCHANGED)
     plain = own.startswith(_PNG) and as_it_is is not None and np.array_equal(as_it_is, picture)

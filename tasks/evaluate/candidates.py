@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from model.network.weights import Device, Precision
-from model.restoration.picture_files import UnusablePictureError, read_picture
 from storage.digest import digest, sha256_of_file
 from storage.errors import InputError
 from storage.evaluation import Kind
 from storage.parquet import Row
 from tasks.evaluate.pairing import pair, remarks
+from tasks.images.picture_files import read_picture
 from tasks.images.pictures import decoded
+from tasks.images.rejection import Unusable
 
 Pictures = list[np.ndarray | str]
 """A picture each, (H, W, 3) uint8 BGR, or the sentence why there is none."""
@@ -110,7 +111,5 @@ def _sha256(path: Path) -> str | None:
 def _read(path: Path | None, folder: Path) -> np.ndarray | str:
     if path is None:
         return f"no picture of it in {folder.name}"
-    try:
-        return read_picture(path).bgr
-    except UnusablePictureError as error:
-        return f"{path.name}: {error}"
+    picture = read_picture(path)
+    return f"{path.name}: {picture.words}" if isinstance(picture, Unusable) else picture.bgr

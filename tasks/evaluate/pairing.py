@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.restoration.picture_files import SUFFIXES
 from storage.errors import InputError
+from tasks.photos.names import IMAGE_SUFFIXES, is_image
 
 _SCALE_FACTOR = re.compile(r"[xX][0-9]+(?![0-9A-Za-z])")
 _NUM_NAMED = 3
@@ -38,12 +38,12 @@ def picture_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: give the folder of the pictures")
-    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    files = [path for path in folder.iterdir() if is_image(path.name) and not path.name.startswith(".")]
     files = [path for path in files if not path.is_dir()]
     if not files:
         below = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         where = f"; it has the folders {_listed(below)}, name the one that holds them" if below else ""
-        raise InputError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}){where}")
+        raise InputError(f"{folder} holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}){where}")
     return sorted(files, key=lambda path: _natural(path.name))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from storage.frozen import Frozen
 from storage.reasons import Reason
-from tasks.images.decode import decode
+from tasks.images.decode import Pixels, decode
 from tasks.images.other_formats import any_header
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, PhotoHeader, PixelFormat
 from tasks.images.rejection import Unusable
@@ -38,12 +38,20 @@ class OpenedPhoto:
 
     def pixels(self, apply_exif: bool) -> np.ndarray | Unusable:
         """The photo as (H, W, 3) uint8 BGR in sRGB, upright if `apply_exif`; refused unless it is opaque."""
-        pixels = decode(self.data, self.header)
-        if isinstance(pixels, Unusable):
-            return pixels
-        if pixels.alpha is not None and pixels.alpha.min() < 255:
+        picture = self.picture(apply_exif)
+        if isinstance(picture, Unusable):
+            return picture
+        if picture.alpha is not None and picture.alpha.min() < 255:
             return Unusable(Reason.PIXEL_FORMAT, detail=f"{self.header.pixel_format}, not opaque")
-        return upright(pixels.bgr, self.header.exif_orientation) if apply_exif else pixels.bgr
+        return picture.bgr
+
+    def picture(self, apply_exif: bool) -> Pixels | Unusable:
+        """The photo with its transparency, upright if `apply_exif`."""
+        picture = decode(self.data, self.header)
+        if isinstance(picture, Unusable) or not apply_exif:
+            return picture
+        turn = self.header.exif_orientation
+        return Pixels(upright(picture.bgr, turn), None if picture.alpha is None else upright(picture.alpha, turn))
 
 
 def open_photo(data: bytes | Unusable, config: PhotoConfig) -> OpenedPhoto | Unusable:

@@ -16,6 +16,11 @@ class Unusable:
     limit: float | None = None
     detail: str | None = None
 
+    @property
+    def words(self) -> str:
+        """The reason for people."""
+        return f"{self.reason.sentence} ({self.detail})" if self.detail else self.reason.sentence
+
     def row(self, stage: str, source_name: str, item: Item, photo: Row, box: Row | None = None) -> Row:
         """A row of REJECTS about a photo, or about one box of it."""
         return {

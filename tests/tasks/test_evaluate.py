@@ -338,7 +338,7 @@ def test_a_broken_picture_costs_its_own_row(benchmark, tmp_path):
     told = {row["crop_id"]: row["failure"] for row in failures if row["failure"]}
     assert told == {
         first.stem: "no picture of it in peer",
-        second.stem: f"{second.name}: the file is not a JPEG, PNG or WebP image",
+        second.stem: f"{second.name}: the file is no picture of a format that is read (starts with b'no pictu')",
         third.stem: "the picture is 50x40 px, not 96x96",
     }
 

@@ -1,0 +1,1 @@
+"""Files and folders of pictures → restored pictures, each with its row."""

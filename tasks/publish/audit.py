@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.benchmark import batches_of, schema_of, splits_of
+from storage.errors import InputError
 from storage.schema import CROPS
 from storage.snapshot import Snapshot
 from tasks.select.near_duplicates import HASH_BITS, hamming, is_informative, neighbours
@@ -103,7 +104,10 @@ def _read(published: Snapshot, paths: Iterable[str]) -> pa.Table:
     """All columns but pictures and boxes of some files."""
     batches: list[pa.RecordBatch] = []
     for path in paths:
-        numbers = [field.name for field in schema_of(published, path) if field.type == pa.float64()]
+        schema = schema_of(published, path)
+        if not set(_COLUMNS) <= set(schema.names):
+            raise InputError(f"{published.id} was imported, and nothing is known of its photos: audit without it")
+        numbers = [field.name for field in schema if field.type == pa.float64()]
         names = [*_COLUMNS, *(name for name in numbers if name not in CROPS.names)]
         batches += batches_of(published, path, names)
     return pa.Table.from_batches(batches)

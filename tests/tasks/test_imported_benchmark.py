@@ -9,11 +9,13 @@ import pytest
 from flows.cli.show_judging import import_and_show
 from flows.judging import judge_folder, judge_lq
 from storage.benchmark import benchmark_at, num_rows
+from storage.errors import InputError
 from storage.snapshot import verify_snapshot
 from storage.store import Store
 from tasks.benchmark.imported import import_benchmark
 from tasks.evaluate.evaluate import EvaluateConfig
 from tasks.evaluate.published import PUBLISHED
+from tasks.publish.audit import audit
 from tests.fake_benchmark import squares
 
 NUM = 21
@@ -68,6 +70,8 @@ def test_one_folder_of_jpegs_is_a_benchmark_without_references(folders, tmp_path
     benchmark = import_benchmark(store_of(tmp_path), "persona-test", jpegs, published="persona-test")
     evaluation = judge_lq(benchmark.store.local(benchmark.path), QUICK)
     assert (evaluation.benchmark.has_hq, list(evaluation.metrics)) == (False, ["piqe"])
+    with pytest.raises(InputError, match="was imported, and nothing is known of its photos"):
+        audit([benchmark])
 
 
 def test_partners_are_found_by_names_or_refused(folders, tmp_path):

@@ -181,7 +181,7 @@ class _Places:
         return any(place.is_slow_to_ask for place in self.places) or self.signature(path) == taken[:-1]
 
     def where(self, path: str) -> str | None:
-        located = self._locate(path)
+        located = self._locate(path, by_list=True)
         if isinstance(located, Unusable):
             return None
         place, entry = located
@@ -203,17 +203,19 @@ class _Places:
         for place in self.places:
             yield from place.listing()
 
-    def _locate(self, path: str) -> tuple[Place, Entry] | Unusable:
-        """Where a listed photo lies, or why that cannot be said."""
+    def _locate(self, path: str, by_list: bool = False) -> tuple[Place, Entry] | Unusable:
+        """Where a listed photo lies, or why that cannot be said; `by_list` asks no bucket about single objects."""
         found: list[tuple[Place, Entry]] = []
+        listed = [p for p in self.places if isinstance(p, Archives) or (by_list and p.is_slow_to_ask)]
         for place in self.places:
-            if not isinstance(place, Archives) and (entry := place.at_path(path)) is not None:
-                found.append((place, entry))
+            if not isinstance(place, Archives) and place not in listed:
+                entry = place.at_path(path)
+                found += [] if entry is None else [(place, entry)]
         parts = parts_of(path)
         if parts is None and not found:
             return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=path)
         if parts is not None:
-            others = [place for place in self.places if not found or isinstance(place, Archives)]
+            others = [place for place in self.places if not found or place in listed]
             candidates = [(place, entry) for place in others for entry in place.find(parts)]
             if found or any(entry["path"] == "/".join(parts) for _, entry in candidates):
                 candidates = [c for c in candidates if c[1]["path"] == "/".join(parts)]

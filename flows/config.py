@@ -22,7 +22,7 @@ class CropsConfig(Frozen):
     """Name of the dataset: the first part of the name of whatever is published."""
     root: Annotated[str, HOW]
     """Where everything is kept: a folder, or an s3:// or gs:// address."""
-    run: Annotated[RunConfig, HOW] = RunConfig()
+    run: Annotated[RunConfig, HOW] = Field(default_factory=RunConfig)  # a default would put its cores into the form
     """How the run is done; nothing in it changes the dataset."""
     sources: tuple[AnySource, ...] = Field(min_length=1)
     """Where the photos come from."""

@@ -35,6 +35,9 @@ POOLS = {
     "gpu": "train, evaluate, retrain",
 }
 
+LINE = 500
+"""Characters shown of a line that Prefect prints: a refusal holds the whole schema."""
+
 ALERT_BLOCK = "persona-alerts"
 
 RUN_ENVIRONMENT = "persona_run_environment"
@@ -62,8 +65,8 @@ class Site(BaseSettings):
 
     home: Path = PROJECT
     """Where workers find the project; flows are started there."""
-    configs: Path = Path("configs")
-    """Folder of a dataset's configurations, as seen from `home`: persona.yaml, retrain.yaml."""
+    configs: Path = PROJECT / "configs"
+    """Folder of a dataset's configurations on this machine: persona.yaml, retrain.yaml."""
     gpus: PositiveInt = Field(default=1)
     """GPUs of the machine: how many runs of the pool `gpu` there are at a time, and slots that trainings share."""
     alert_url: str | None = None
@@ -77,7 +80,7 @@ def main() -> int:
         if server_address() is None:
             raise InputError("name the server in PREFECT_API_URL, such as http://127.0.0.1:4200/api")
         check_server()
-        dataset = configured(str(site.home / site.configs))["dataset"]
+        dataset = configured(str(site.configs))["dataset"]
         with get_client(sync_client=True) as client:
             _set_variable(client, RUN_ENVIRONMENT, {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)})
             for name, runs in POOLS.items():
@@ -137,13 +140,14 @@ def _deploy(site: Site, dataset: str) -> None:
     environment = {
         **os.environ,
         "PERSONA_HOME": str(site.home.absolute()),
-        "PERSONA_CONFIGS": str(site.configs),
+        "PERSONA_CONFIGS": str(site.configs.absolute()),
         "PERSONA_DATASET": dataset,
         "PYTHONPATH": str(PROJECT),
     }
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError("\n".join([*done.stdout.splitlines()[-20:], *done.stderr.splitlines()[-20:]]))
+        said = [*done.stdout.splitlines()[-20:], *done.stderr.splitlines()[-20:]]
+        raise RuntimeError("\n".join(line[:LINE] for line in said))
 
 
 def _put_alerts(client: SyncPrefectClient, url: str | None) -> None:

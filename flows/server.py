@@ -13,7 +13,7 @@ from storage.errors import DiskOrNetworkError, InputError
 HEARTBEAT_S = 30
 """How often a run tells the server that it lives, which the zombie automation counts on; Prefect allows no less."""
 
-_PATIENCE_S = 5.0
+_CONNECT_S, _ANSWER_S = 5.0, 30.0
 
 
 def _was_network(task: object, run: object, state: Any) -> bool:  # noqa: ANN401 - Prefect's State
@@ -49,7 +49,7 @@ def check_server() -> None:
             f"{address.rstrip('/')}/admin/version",
             auth=(user, password) if user else None,
             headers={"Authorization": f"Bearer {key}"} if key else None,
-            timeout=_PATIENCE_S,
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise DiskOrNetworkError(

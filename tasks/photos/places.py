@@ -46,7 +46,11 @@ def _existing(places: tuple[str, ...]) -> tuple[str, ...]:
     return places
 
 
-PhotoPlaces = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(_existing)]
+PhotoPlaces = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_tuple, json_schema_input_type=str | tuple[str, ...]),  # Prefect's server checks by the schema
+    AfterValidator(_existing),
+]
 """Folders, archives (tar, tar.gz, zip), patterns of them such as `objects365/patch*.tar.gz`, folders of archives, and
 addresses of all these in buckets (`s3://`, `gs://`, `az://`); one or a list."""
 

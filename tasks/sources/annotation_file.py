@@ -136,7 +136,10 @@ def _existing(value: object) -> AnnotationFile:
 
 AnnotationFiles = Annotated[
     tuple[AnnotationFile, ...],
-    BeforeValidator(lambda value: (value,) if isinstance(value, str | Path | AnnotationFile) else value),
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str | Path | AnnotationFile) else value,
+        json_schema_input_type=str | tuple[str, ...],  # Prefect's server checks by the schema
+    ),
 ]
 """One file or several; their records count as one list."""
 

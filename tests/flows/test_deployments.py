@@ -5,12 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
+import yaml
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools import validate
 
 from benchmarks.circle import write_configs
 from flows.automations import DEAD_AFTER_S
+from flows.curate import curate
+from flows.retrain import retrain
 from tests.flows.prefect_run import ask
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -48,6 +57,17 @@ def deploy(environment):
 
 def site(environment):
     return environment["PREFECT_API_URL"].removesuffix("/api")
+
+
+def test_the_forms_take_what_configurations_say_and_propose_no_number_of_cores():
+    """Prefect's server checks parameters by the schema of the form, before anything of ours sees them."""
+    for name, flow in (("persona", curate), ("retrain", retrain)):
+        schema = parameter_schema(flow).model_dump()
+        given = yaml.safe_load((PROJECT / f"configs/{name}.yaml").read_text())
+        assert validate({"config": given}, schema, raise_on_error=False) == []
+    form = parameter_schema(curate).model_dump()["definitions"]
+    assert "default" not in form["CurateConfig"]["properties"]["run"]
+    assert "default" not in form["RunConfig"]["properties"]["workers"]
 
 
 def test_registering_twice_is_registering_once_and_datasets_live_side_by_side(prefect_server, tmp_path):
@@ -126,14 +146,34 @@ def engines_of(flow_run):
     return found
 
 
-def test_the_living_outlive_the_zombie_automation_and_the_dead_are_told(prefect_server, shared_data, tmp_path):
+@pytest.fixture
+def webhook():
+    """An address that takes messages, and the list of what came."""
+    told = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", told
+    server.shutdown()
+
+
+def test_the_living_outlive_the_zombie_automation_and_the_dead_are_told(prefect_server, shared_data, webhook, tmp_path):
     """A stage that lasts longer than the automation waits; and a retraining whose worker dies with it."""
     configs, root = write_configs(tmp_path, shared_data.resolve() / "coco_mini", 4)
     for name in ("persona", "retrain"):
         text = (configs / f"{name}.yaml").read_text()
         (configs / f"{name}.yaml").write_text(text.replace(": people", ": faults"))
     publish(root, 1, 10, name="faults")
-    deploy({**prefect_server, "PERSONA_CONFIGS": str(configs)})
+    deploy({**prefect_server, "PERSONA_CONFIGS": str(configs), "PERSONA_ALERT_URL": webhook[0]})
 
     def start(deployment):
         flow, name = deployment.split("/")
@@ -154,32 +194,35 @@ def test_the_living_outlive_the_zombie_automation_and_the_dead_are_told(prefect_
 
     with worker(prefect_server, tmp_path, "cpu"):
         with worker(prefect_server, tmp_path, "gpu") as dying:
-            curate, retrain = start("curate/faults"), start("retrain/faults")
-            wait_until(lambda: state(curate) == "RUNNING" and children_of(engines_of(curate)[0]), otherwise="no stage")
+            living, dead = start("curate/faults"), start("retrain/faults")
+            wait_until(lambda: state(living) == "RUNNING" and children_of(engines_of(living)[0]), otherwise="no stage")
             begun = time.monotonic()
-            frozen = children_of(engines_of(curate)[0])
+            frozen = children_of(engines_of(living)[0])
             for pid in frozen:
                 os.kill(pid, signal.SIGSTOP)
             wait_until(lambda: slots() == [1], otherwise="no training")
             dying.kill()
-            for pid in engines_of(retrain):
+            for pid in engines_of(dead):
                 os.kill(pid, signal.SIGKILL)
         killed = time.monotonic()
-        (train,) = runs(parent_flow_run_id={"any_": [retrain]})
-        wait_until(lambda: {state(retrain), state(train["id"])} == {"CRASHED"}, otherwise="dead and not told", poll_s=1)
+        (train,) = runs(parent_flow_run_id={"any_": [dead]})
+        wait_until(lambda: {state(dead), state(train["id"])} == {"CRASHED"}, otherwise="dead and not told", poll_s=1)
         told_s = time.monotonic() - killed
         wait_until(lambda: slots() == [0], otherwise="the slot did not come back", poll_s=1)
         slot_s = time.monotonic() - killed
-        tasks = {"flow_runs": {"id": {"any_": [retrain]}}}
+        tasks = {"flow_runs": {"id": {"any_": [dead]}}}
         wait_until(
             lambda: {task["state_type"] for task in ask(prefect_server, "task_runs/filter", tasks)} == {"CRASHED"},
             otherwise="what it started is shown as running",
             poll_s=1,
         )
+        crashed = "PersonaForge: prefect.flow-run.Crashed"
+        wait_until(lambda: any(crashed in text for text in webhook[1]), otherwise="nobody was alerted", poll_s=1)
+        print(webhook[1])
         wait_until(lambda: time.monotonic() - begun > DEAD_AFTER_S + 20, otherwise="", poll_s=1)
-        assert state(curate) == "RUNNING"
+        assert state(living) == "RUNNING"
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
-        wait_until(lambda: state(curate) not in ("RUNNING", "PENDING"), otherwise="it does not end", poll_s=1)
-        assert state(curate) == "COMPLETED"
+        wait_until(lambda: state(living) not in ("RUNNING", "PENDING"), otherwise="it does not end", poll_s=1)
+        assert state(living) == "COMPLETED"
     print(f"told after {told_s:.0f} s, slot back after {slot_s:.0f} s, stage outlived {time.monotonic() - begun:.0f} s")

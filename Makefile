@@ -12,7 +12,7 @@ POOL ?= cpu
 # What is set outside of .env wins; loopback is nothing for a proxy.
 WITH_ENV := set -a; given=$$(export -p); . ./.env; eval "$$given"; no_proxy=$$no_proxy,127.0.0.1,localhost; NO_PROXY=$$no_proxy;
 
-.PHONY: demo install server deploy worker run test lint format lock clean
+.PHONY: demo install server deploy worker run test lint format docs lock clean
 
 demo: .venv/installed  ## the whole pipeline on photos that come with installed packages
 	$(BIN)/persona demo
@@ -65,6 +65,9 @@ format: .venv/installed-dev
 	test -z "$(TORCH)" || $(UV) pip install -q -p $(BIN)/python --torch-backend "$(TORCH)" --no-deps \
 	    $$(grep -oE '^torch(vision)?==[0-9.]+' requirements.txt)
 	touch $@
+
+docs: .venv/installed-dev  ## the documents as a site: docs/_build/index.html
+	$(BIN)/python -m sphinx -W -q -b html docs docs/_build
 
 lock:  ## requirements.txt anew from pyproject.toml; versions stay where the ranges let them
 	$(UV) pip compile -q --all-extras --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \

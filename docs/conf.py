@@ -1,7 +1,7 @@
 """How `make docs` builds the site: Sphinx over the Markdown files of this folder."""
 
 project = "PersonaForge"
-copyright = "the PersonaForge authors"  # noqa: A001 - Sphinx reads it under this name
+copyright = "the PersonaForge authors"
 extensions = ["myst_parser"]
 html_theme = "furo"
 myst_heading_anchors = 3

@@ -1,0 +1,40 @@
+"""The documents build without a warning, every link within them leads somewhere, and their tables are complete."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage.errors import ExitCode
+from storage.reasons import Reason
+
+PROJECT = Path(__file__).parent.parent
+PAGES = [*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")]
+
+
+def test_the_site_builds_and_its_links_lead_somewhere(tmp_path):
+    pytest.importorskip("myst_parser")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(tmp_path)]
+    built = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    linked = {link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link}
+    missing = [link for link in linked if link and not (page.parent / link).exists()]
+    named = set(
+        re.findall(r"`((?:flows|tasks|model|storage|dashboards|configs|benchmarks|tests|kubernetes)/[\w./-]+)`", text)
+    )
+    missing += [path for path in named if not (PROJECT / path).exists()]
+    assert not missing
+
+
+def test_every_reason_and_exit_code_is_documented_with_its_sentence():
+    text = (PROJECT / "docs/stages.md").read_text(encoding="utf-8")
+    missing = [r for r in Reason if f"| `{r}` | {r.outcome} | {r.sentence} |" not in text]
+    missing += [code.name for code in ExitCode if f"| {int(code)} | `{code.name}` |" not in text]
+    assert not missing

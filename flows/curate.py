@@ -114,12 +114,12 @@ def tell_of_snapshot(snapshot: Snapshot) -> None:
     manifest = snapshot.manifest()
     emit_event(
         PUBLISHED,
-        {"prefect.resource.id": f"persona.snapshot.{snapshot.id}", "persona.dataset": manifest["name"]},
+        {"prefect.resource.id": f"persona.snapshot.{snapshot.id}", "persona.dataset": manifest.name},
         payload={
             "root": snapshot.store.root,
-            "dataset": manifest["name"],
+            "dataset": manifest.name,
             "snapshot": snapshot.id,
-            "digest": manifest["digest"],
-            "rows": sum(file["rows"] or 0 for file in manifest["files"]),
+            "digest": manifest.digest,
+            "rows": manifest.num_rows,
         },
     )

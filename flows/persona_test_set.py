@@ -47,7 +47,7 @@ def persona_test(config: PersonaTestConfig) -> Path:
         stages.record.enter({shard.source: [shard] for shard in sampled})
         about = {
             "configuration": config.content(),
-            "train": {"id": train.snapshot.id, "digest": train.snapshot.manifest()["digest"]},
+            "train": {"id": train.snapshot.id, "digest": train.snapshot.manifest().digest},
             "weights": stages.files_of_weights,
         }
         with progress_bar(console, "benchmark", sum(shard.num_rows("drawn") for shard in sampled)) as advance:

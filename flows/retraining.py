@@ -96,7 +96,7 @@ def due(config: RetrainConfig, snapshot_id: str | None = None) -> Work | Outcome
     work = Work(plan, production, grown)
     if plan.is_registered() or plan.is_started():
         return work
-    if earlier and earlier["digest"] == manifest["digest"]:
+    if earlier and earlier["digest"] == manifest.digest:
         return Outcome("nothing new", f"{production} in production was trained on the newest snapshot, {snapshot.id}")
     if earlier and grown.share < config.min_new_share:
         return Outcome(
@@ -126,7 +126,7 @@ def retrain_with(steps: Steps, config: RetrainConfig, snapshot_id: str | None = 
         "against": work.production,
         **decision.model_dump(mode="json"),
         "conditions": config.promotion.model_dump(mode="json"),
-        "snapshot": {"id": plan.snapshot.id, "digest": plan.snapshot.manifest()["digest"]},
+        "snapshot": {"id": plan.snapshot.id, "digest": plan.snapshot.manifest().digest},
         "growth": {
             "num_crops": work.growth.num_crops,
             "num_new": work.growth.num_new,

@@ -90,7 +90,7 @@ def snapshot_facts(folder: Path) -> dict[str, str]:
     Raises:
         ValueError: it is none, or its manifest was changed.
     """
-    return {"path": str(folder), "id": folder.name, "digest": load_manifest(Store(str(folder)), "")["digest"]}
+    return {"path": str(folder), "id": folder.name, "digest": load_manifest(Store(str(folder)), "").digest}
 
 
 def _warm_start_digest(config: TrainConfig) -> str | None:

@@ -14,6 +14,7 @@ from storage.digest import sha256_of_file
 from storage.errors import InputError
 from storage.parquet import TableWriter
 from storage.schema import IMAGE
+from storage.sealed import Content
 from storage.snapshot import (
     FORMAT_VERSION,
     FileFacts,
@@ -44,7 +45,7 @@ def benchmark_at(folder: Path) -> Snapshot:
     found = published_at(str(folder))
     if found.folder != FOLDER:  # a copy: what is found out about it belongs beside it, not two folders above
         found = Snapshot(Store(str(folder.absolute().parent)), found.id, "")
-    if "benchmark" not in found.manifest():
+    if found.manifest().benchmark is None:
         raise InputError(f"{folder} is no benchmark: make one with `persona benchmark val` or `test`")
     return found
 
@@ -70,7 +71,7 @@ def write_part(
     return note_written(benchmark, facts)
 
 
-def commit_benchmark(benchmark: Snapshot, facts: Iterable[FileFacts], about: Manifest) -> Snapshot:
+def commit_benchmark(benchmark: Snapshot, facts: Iterable[FileFacts], about: Content) -> Snapshot:
     """Write the manifest: from now on the benchmark is complete, and stays as it is.
 
     Args:
@@ -85,20 +86,20 @@ def commit_benchmark(benchmark: Snapshot, facts: Iterable[FileFacts], about: Man
 
 def num_rows(manifest: Manifest) -> int:
     """Pictures in a benchmark."""
-    return sum(file["rows"] or 0 for file in manifest["files"])
+    return manifest.num_rows
 
 
 def has_hq(manifest: Manifest) -> bool:
     """Whether the pictures come with the high-quality ones that they were made of."""
-    return bool(manifest["benchmark"] == "val")
+    return manifest.benchmark == "val"
 
 
 def splits_of(published: Snapshot) -> dict[str, list[str]]:
     """Split → its files, of a benchmark or a snapshot."""
     files: dict[str, list[str]] = {}
-    for file in published.manifest()["files"]:
-        if file["split"] is not None:
-            files.setdefault(file["split"], []).append(file["path"])
+    for file in published.manifest().files:
+        if file.split is not None:
+            files.setdefault(file.split, []).append(file.path)
     return files
 
 

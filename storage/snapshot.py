@@ -12,7 +12,6 @@ import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow.parquet as pq
@@ -20,8 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from storage.digest import READ_BYTES
 from storage.errors import DamagedFileError, InputError
+from storage.manifest import FileFacts as FileFacts
+from storage.manifest import Manifest as Manifest
 from storage.parquet import open_parquet
-from storage.sealed import read_record, read_sealed, sealed, write_record
+from storage.sealed import RESTORE, Content, read_record, read_sealed, sealed, write_record
 from storage.store import Store
 
 FOLDER = "snapshots"
@@ -31,19 +32,6 @@ FORMAT_VERSION = 1
 PARTS = "parts"
 """Folder below a root with a record per published file: by it what a killed run left is told from damage."""
 REMEDY = "compare with `persona snapshot verify`, and restore it from a copy or publish again into an empty folder"
-
-Manifest = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """One file of a snapshot; its path is relative to the snapshot."""
-
-    path: str
-    split: str | None  # train, val or test; None for a document
-    rows: int | None
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -78,10 +66,10 @@ class Snapshot:
     def manifest(self) -> Manifest:
         return load_manifest(self.store, self.path)
 
-    def commit(self, manifest: Manifest) -> None:
+    def commit(self, manifest: Content) -> None:
         """Write the manifest: from now on the snapshot is complete, and stays as it is."""
         with self.store.new_file(self.file(MANIFEST), durable=True) as aside:
-            aside.write_bytes(sealed({**manifest, "files": [_plain(file) for file in manifest["files"]]}))
+            aside.write_bytes(sealed({**manifest, "files": [asdict(file) for file in manifest["files"]]}))
 
 
 def published_at(address: str) -> Snapshot:
@@ -103,10 +91,6 @@ def published_at(address: str) -> Snapshot:
     if not name:
         raise InputError(f"{address} is no snapshot: give the folder with its {MANIFEST}")
     return Snapshot(Store(root), name, folder)
-
-
-def _plain(file: FileFacts | dict[str, Any]) -> dict[str, Any]:
-    return asdict(file) if isinstance(file, FileFacts) else file
 
 
 _FACTS = TypeAdapter(FileFacts)
@@ -149,7 +133,11 @@ def load_manifest(store: Store, path: str) -> Manifest:
     name = f"{path}/{MANIFEST}" if path else MANIFEST
     if not store.exists(name):
         raise InputError(f"{name} is missing, so {path or store.root} is no snapshot, or was never finished")
-    return read_sealed(store, name, FORMAT_VERSION)
+    content = read_sealed(store, name, FORMAT_VERSION)
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise DamagedFileError(f"{name} below {store.root} cannot be read by this version: {RESTORE}") from error
 
 
 def sha256_of_stored_file(store: Store, path: str) -> str:
@@ -170,7 +158,7 @@ def verify_snapshot(store: Store, path: str) -> list[str]:
     prefix = f"{path}/" if path else ""
     present = {name.removeprefix(prefix) for name in store.files(path)}
     problems = []
-    for file in (FileFacts(**facts) for facts in manifest["files"]):
+    for file in manifest.files:
         size = store.size_bytes(prefix + file.path)
         if size is None:
             problems.append(f"{file.path} is missing.")

@@ -124,7 +124,7 @@ def browsed_run(store: Store, record: RunRecord) -> Browsed:
 def browsed_snapshot(snapshot: Snapshot) -> Browsed:
     """The crops of a published snapshot, wherever it lies: all of them are kept, and nothing else is known."""
     manifest = snapshot.manifest()
-    statistics = manifest["statistics"]
+    statistics = [row.model_dump() for row in manifest.statistics]
     metrics = [row["metric"] for row in statistics if row["metric"] != "score"]
     files = []
     for split, paths in splits_of(snapshot).items():
@@ -136,7 +136,7 @@ def browsed_snapshot(snapshot: Snapshot) -> Browsed:
                     rows = rows.append_column(name, pa.array([known.get(name)] * rows.num_rows, _type_of(name)))
             batches = _of_snapshot(snapshot, path)
             files.append(CropFile(f"{snapshot.id}-{split}", batches, _with_margin(rows, statistics)))
-    side_px = manifest["configuration"]["crop"]["side_px"]
+    side_px = manifest.configuration["crop"]["side_px"]
     return Browsed(snapshot.id, snapshot.store.full(snapshot.path), side_px, statistics, files)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dashboards.tiles import LoadPhoto, Tile, crop_tiles, decoded, duplicate_pairs, reject_tiles
+from storage.manifest import FileFacts
 from storage.parquet import open_parquet
 from storage.report import StageReport
 from storage.run_record import RunRecord
@@ -69,13 +70,13 @@ def read_run(store: Store, record: RunRecord, load_photo: LoadPhoto) -> Dataset:
     shards = record.stages(store)
     crops, selection = shards.get("crop", []), shards.get("select", [])
     with_rejects = [shard for stage, found in shards.items() if stage != "select" for shard in found]
-    manifest = load_manifest(store, record.snapshot) if record.snapshot else {}
+    manifest = load_manifest(store, record.snapshot) if record.snapshot else None
     rejected = crop_tiles(selection, crops, "rejected", NUM_REJECTED_SHOWN, NUM_PER_REASON) if selection else []
     return Dataset(
         name=record.name,
-        snapshot=manifest.get("id"),
-        digest=manifest.get("digest"),
-        code_version=manifest.get("code_version"),
+        snapshot=manifest.id if manifest else None,
+        digest=manifest.digest if manifest else None,
+        code_version=manifest.code_version if manifest else None,
         configuration=record.configuration,
         reports=record.reports,
         statistics=selection[0].read("statistics").to_pylist() if selection else [],
@@ -95,21 +96,21 @@ def read_snapshot(store: Store, path: str = "") -> Dataset:
         ValueError: it is none, or was changed since; one sentence.
     """
     manifest = load_manifest(store, path)
-    files = [file for file in manifest["files"] if file["split"]]
-    metrics = [row["metric"] for row in manifest["statistics"]]
+    files = [file for file in manifest.files if file.split]
+    metrics = [row.metric for row in manifest.statistics]
     tables = [_read(store, path, file, [*MEASURES, *metrics, "licence"]) for file in files]
     table = pa.concat_tables(tables)
     splits: Counter[str] = Counter()
     for file in files:
-        splits[file["split"]] += file["rows"]
+        splits[file.split or ""] += file.rows or 0
     return Dataset(
-        name=manifest["name"],
-        snapshot=manifest["id"],
-        digest=manifest["digest"],
-        code_version=manifest["code_version"],
-        configuration=manifest["configuration"],
-        reports=tuple(StageReport.model_validate(report) for report in manifest["funnel"]),
-        statistics=manifest["statistics"],
+        name=manifest.name,
+        snapshot=manifest.id,
+        digest=manifest.digest,
+        code_version=manifest.code_version,
+        configuration=manifest.configuration,
+        reports=manifest.funnel,
+        statistics=[row.model_dump() for row in manifest.statistics],
         crops=CropNumbers(
             kept=np.ones(table.num_rows, bool),
             columns={name: _floats(table[name]) for name in (*MEASURES, *metrics)},
@@ -170,22 +171,22 @@ def _counted(column: pa.ChunkedArray) -> dict[str, int]:
     return {row["values"]: row["counts"] for row in counts}
 
 
-def _read(store: Store, path: str, file: Row, columns: list[str]) -> pa.Table:
-    with open_parquet(store, f"{path}/{file['path']}" if path else file["path"], REMEDY) as parquet:
+def _read(store: Store, path: str, file: FileFacts, columns: list[str]) -> pa.Table:
+    with open_parquet(store, f"{path}/{file.path}" if path else file.path, REMEDY) as parquet:
         return parquet.read(columns=columns)
 
 
-def _published_tiles(store: Store, path: str, files: Sequence[Row]) -> list[Tile]:
+def _published_tiles(store: Store, path: str, files: Sequence[FileFacts]) -> list[Tile]:
     """The first crop of some row groups, spread over the whole snapshot."""
     tiles: list[Tile] = []
     each = -(-NUM_KEPT_SHOWN // len(files))
     for file in files:
-        with open_parquet(store, f"{path}/{file['path']}" if path else file["path"], REMEDY) as parquet:
+        with open_parquet(store, f"{path}/{file.path}" if path else file.path, REMEDY) as parquet:
             groups = sorted({i * parquet.num_row_groups // each for i in range(each)})
             columns = ["image", "crop_id", "source", "score", "num_people"]
             for group in groups:
                 rows = parquet.read_row_group(group, columns=columns).slice(0, -(-each // len(groups)))
-                tiles += [_published_tile(row, file["split"]) for row in rows.to_pylist()]
+                tiles += [_published_tile(row, file.split or "") for row in rows.to_pylist()]
     return tiles[:NUM_KEPT_SHOWN]
 
 

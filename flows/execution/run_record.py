@@ -67,7 +67,7 @@ class RunRecorder:
     def close(self, snapshot: Snapshot) -> None:
         """Note the snapshot that the run ended with, after its rows were held against what was selected."""
         num_in = sum(report.counts["crop"].num_kept for report in self.reports if report.stage == "select")
-        num_kept = sum(file["rows"] or 0 for file in snapshot.manifest()["files"])
+        num_kept = snapshot.manifest().num_rows
         counts = ItemCounts(num_in=num_in, num_kept=num_kept)
         self.reports.append(checked(StageReport(stage="publish", source=WHOLE, counts={"crop": counts})))
         self._write(snapshot.path)

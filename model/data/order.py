@@ -85,12 +85,12 @@ def crop_order(snapshot: Store, seed: int) -> CropOrder:
     Raises:
         ValueError: it is no snapshot, has nothing to train on, or was changed.
     """
-    files = [file for file in load_manifest(snapshot, "")["files"] if file["split"] == "train"]
+    files = load_manifest(snapshot, "").of_split("train")
     groups = []
     for file in files:
-        found = _row_groups(snapshot, file["path"])
-        if sum(group.num_rows for group in found) != file["rows"]:
-            raise InputError(f"{snapshot.root}/{file['path']} was published with {file['rows']} crops: publish again")
+        found = _row_groups(snapshot, file.path)
+        if sum(group.num_rows for group in found) != file.rows:
+            raise InputError(f"{snapshot.root}/{file.path} was published with {file.rows} crops: publish again")
         groups += found
     if not groups:
         raise InputError(f"{snapshot.root} has no train split: take a snapshot with one")

@@ -20,8 +20,9 @@ from storage.reasons import Reason
 from storage.report import StageReport, Tally
 from storage.schema import REJECTS, with_image_feature
 from storage.scored_crops import ScoredShard
+from storage.sealed import Content
 from storage.shard import Row, Shard, ShardWriter
-from storage.snapshot import Manifest, Snapshot
+from storage.snapshot import Snapshot
 from storage.store import Store
 from tasks.publish.publish import Piece, pieces_of, published_schema, regrouped, rows_of
 from tasks.select.crop_table import Metadata, read_metadata
@@ -88,7 +89,7 @@ def sampled_shards(
 ) -> list[Shard]:
     """Where `sample` writes: one shard per source, done or not."""
     inputs = sorted((s.crops.name, s.crops.digest_of("crops"), _digests(s)) for s in scored)
-    against = train.snapshot.manifest()["digest"]
+    against = train.snapshot.manifest().digest
     key = digest("sample", VERSION, inputs, against, config, list(config.limits), dict(lower_is_better))
     return [Shard(store, "sample", source, 0, key) for source in sorted({s.crops.source for s in scored})]
 
@@ -200,7 +201,7 @@ def _in_train(
         yield among[k], NotDrawn(Reason.PHOTO_IN_TRAIN, float(bits_apart[k]), float(limit_bits[k]), like)
 
 
-def planned_test(store: Store, name: str, sampled: Sequence[Shard], about: Manifest) -> Snapshot:
+def planned_test(store: Store, name: str, sampled: Sequence[Shard], about: Content) -> Snapshot:
     """The benchmark that `build_test` makes, made or not."""
     drawn = sorted([shard.name, shard.digest_of("drawn")] for shard in sampled)
     return Snapshot(store, f"{name}-{digest('persona-test', VERSION, drawn, about)}", FOLDER)
@@ -212,7 +213,7 @@ def build_test(
     scored: Sequence[ScoredShard],
     sampled: Sequence[Shard],
     *,
-    about: Manifest,
+    about: Content,
     reports: Sequence[StageReport],
     on_progress: OnProgress | None = None,
 ) -> Snapshot:

@@ -55,7 +55,7 @@ class ValConfig(Frozen):
 
 def planned_val(snapshot: Snapshot, config: ValConfig) -> Snapshot:
     """The benchmark that `build_val` makes, made or not."""
-    key = digest("persona-val", VERSION, snapshot.manifest()["digest"], config)
+    key = digest("persona-val", VERSION, snapshot.manifest().digest, config)
     return Snapshot(snapshot.store, f"{config.name}-{key}", FOLDER)
 
 
@@ -82,7 +82,7 @@ def build_val(snapshot: Snapshot, config: ValConfig, on_progress: OnProgress | N
     about = {
         "benchmark": SPLIT,
         "name": config.name,
-        "snapshot": {"id": snapshot.id, "digest": snapshot.manifest()["digest"]},
+        "snapshot": {"id": snapshot.id, "digest": snapshot.manifest().digest},
         "configuration": config.model_dump(mode="json"),
         "epoch": EPOCH,
     }

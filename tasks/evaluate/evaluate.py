@@ -27,6 +27,7 @@ from storage.evaluation import (
 from storage.frozen import HOW, Frozen
 from storage.known_weights import hashes_of, remember, remembered
 from storage.parquet import Row
+from storage.sealed import write_record
 from storage.snapshot import Snapshot
 from storage.store import Store
 from tasks.crop.crop import encode_png
@@ -171,15 +172,15 @@ def evaluate(
         notes={metric: NOTES[metric] for metric in metrics if metric in NOTES},
         code_version=code_version(),
     )
-    store.write_text(f"{folder}/{FILE}", evaluation.model_dump_json(indent=1) + "\n")
+    write_record(store, f"{folder}/{FILE}", evaluation.model_dump(mode="json"))
     return evaluation
 
 
 def named(benchmark: Snapshot) -> BenchmarkName:
     """Which benchmark it is, exactly."""
     manifest = benchmark.manifest()
-    known_as = manifest.get("published")
-    return BenchmarkName(id=benchmark.id, digest=manifest["digest"], has_hq=has_hq(manifest), published=known_as)
+    hq = has_hq(manifest)
+    return BenchmarkName(id=benchmark.id, digest=manifest.digest, has_hq=hq, published=manifest.published)
 
 
 def _columns(benchmark: Snapshot) -> list[str]:

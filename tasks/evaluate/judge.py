@@ -54,7 +54,7 @@ class Judge:
     @cached_property
     def folder(self) -> str:
         """Name of its folders, after everything that decides a picture."""
-        about = self.benchmark.manifest()["digest"], self.contender.identity, self.device, self.precision
+        about = self.benchmark.manifest().digest, self.contender.identity, self.device, self.precision
         return f"{self.contender.label}-{digest('restored', VERSION, *about)}"
 
     @property
@@ -78,7 +78,7 @@ class Judge:
 
     def hq_features(self, part: Part) -> np.ndarray:
         """(N, 2048) Inception features of the part's HQ pictures, the same for every contender."""
-        about = self.benchmark.manifest()["digest"], self.device
+        about = self.benchmark.manifest().digest, self.device
         path = f"{FOLDER}/values/hq-{digest('hq', VERSION, *about)}/{self._measure(FID)}/{part.number:05d}.parquet"
         if not self.store.exists(path):
             rows = part.read("crop_id", "hq")

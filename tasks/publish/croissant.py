@@ -28,8 +28,8 @@ def croissant(manifest: Manifest, schema: pa.Schema) -> str:
     Raises:
         mlcroissant.ValidationError: it would not be valid.
     """
-    parts = [file for file in manifest["files"] if file.split]
-    splits = list(dict.fromkeys(file.split for file in parts))
+    parts = [file for file in manifest.files if file.split]
+    splits = list(dict.fromkeys(file.split for file in parts if file.split))
     files = [
         mlc.FileObject(
             id=file.path,
@@ -45,7 +45,7 @@ def croissant(manifest: Manifest, schema: pa.Schema) -> str:
         mlc.FileSet(id=f"{s}-files", name=s, encoding_formats=_PARQUET, includes=[f"{s}/*.parquet"]) for s in splits
     ]
     metadata = mlc.Metadata(
-        name=manifest["id"],
+        name=manifest.id,
         description="Square crops of people out of annotated photos, chosen by their image quality.",
         url=PAPER_URL,  # of the method; the snapshot itself lies wherever its maker keeps it
         version="1.0.0",

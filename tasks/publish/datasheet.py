@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import yaml
 
 from storage.reasons import Reason
-from storage.report import PLURAL, StageReport
+from storage.report import PLURAL
 from storage.snapshot import FileFacts, Manifest, Snapshot
 from tasks.evaluate.published import PEOPLE_PER_IMAGE, TABLE_1
 
@@ -66,9 +66,9 @@ def datasheet(manifest: Manifest, schema: pa.Schema) -> str:
 
 
 def _header(manifest: Manifest, schema: pa.Schema) -> dict[str, Any]:
-    files = manifest["files"]
-    splits = list(manifest["contents"]["rows"])
-    num_rows = sum(file.rows for file in files)
+    files = manifest.files
+    splits = list(manifest.contents["rows"])
+    num_rows = manifest.num_rows
     num_bytes = sum(file.bytes for file in files)
     return {
         "license": "other",
@@ -76,7 +76,7 @@ def _header(manifest: Manifest, schema: pa.Schema) -> dict[str, Any]:
         "license_link": "README.md#licences",
         "task_categories": ["image-to-image"],
         "tags": ["human", "image-restoration", "croissant"],
-        "pretty_name": manifest["name"],
+        "pretty_name": manifest.name,
         "size_categories": [next((name for limit, name in _SIZES if num_rows < limit), "n>1M")],
         "configs": [
             {"config_name": "default", "data_files": [{"split": s, "path": f"{s}/*.parquet"} for s in splits]},
@@ -118,23 +118,23 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _opening(manifest: Manifest) -> str:
     return (
-        f"# {manifest['id']}\n\n"
+        f"# {manifest.id}\n\n"
         "Square crops of people from annotated photos, chosen by image quality for training and judging models that\n"
         "restore pictures of people. Made with the pipeline HQ-ACF of [arXiv 2502.01411]"
         "(https://arxiv.org/abs/2502.01411).\n\n"
         "```python\n"
         "import datasets\n\n"
-        f'crops = datasets.load_dataset("{manifest["id"]}")  # path of this folder\n'
+        f'crops = datasets.load_dataset("{manifest.id}")  # path of this folder\n'
         "```"
     )
 
 
 def _inside(manifest: Manifest) -> str:
-    rows = manifest["contents"]["rows"]
+    rows = manifest.contents["rows"]
     sources = sorted({source for counts in rows.values() for source in counts})
     lines = [[source, *(f"{rows[split].get(source, 0):,}" for split in rows)] for source in sources]
     total = ["**all**", *(f"{sum(rows[split].values()):,}" for split in rows)]
-    people = manifest["contents"]["people_per_crop"]
+    people = manifest.contents["people_per_crop"]
     return (
         _table(["crops of", *rows], [*lines, total])
         + f"\n\nPeople per crop: {people:.4f} (the paper's PERSONA: {PEOPLE_PER_IMAGE}). No photo, and no\n"
@@ -145,34 +145,34 @@ def _inside(manifest: Manifest) -> str:
 
 
 def _quality(manifest: Manifest) -> str:
-    means = manifest["contents"]["means"]
+    means = manifest.contents["means"]
 
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.4f}"
 
     lines = [
         [
-            f"{row['metric']} {'↓' if row['lower_is_better'] else '↑'}",
-            number(means[row["metric"]]),
-            number(TABLE_1["PERSONA"].get(row["metric"])),
-            number(row["mean"]),
-            number(row["std"]),
-            number(row["limit"]),
+            f"{row.metric} {'↓' if row.lower_is_better else '↑'}",
+            number(means[row.metric]),
+            number(TABLE_1["PERSONA"].get(row.metric)),
+            number(row.mean),
+            number(row.std),
+            number(row.limit),
         ]
-        for row in manifest["statistics"]
+        for row in manifest.statistics
     ]
     return (
         _table(
             ["metric", "mean here", "PERSONA in the paper", "mean of all scored", "std of all scored", "limit"], lines
         )
-        + f"\n\n{manifest['statistics'][0]['num_crops']:,} crops were scored by every metric; the limit of `score` is "
+        + f"\n\n{manifest.statistics[0].num_crops:,} crops were scored by every metric; the limit of `score` is "
         "the lowest within the top share.\nThe paper does not publish its limits."
     )
 
 
 def _funnel(manifest: Manifest) -> str:
     lines = []
-    for report in map(StageReport.model_validate, manifest["funnel"]):
+    for report in manifest.funnel:
         for item in (item for item in PLURAL if item in report.counts and report.counts[item].num_in):
             counts = report.counts[item]
             outcome = [counts.num_in, counts.num_kept, counts.num_rejected, counts.num_failed]
@@ -188,9 +188,9 @@ def _funnel(manifest: Manifest) -> str:
 
 
 def _reviews(manifest: Manifest) -> str:
-    if "reviews" not in manifest:
+    said = manifest.reviews
+    if said is None:
         return ""
-    said = manifest["reviews"]
     return (
         f"\n\nPeople looked at {said['reviewed']:,} of these crops. They dropped {said['dropped_by_people']:,} that\n"
         f"the limits would have let pass, and kept {said['kept_by_people']:,} that a limit had turned away."
@@ -200,7 +200,7 @@ def _reviews(manifest: Manifest) -> str:
 def _licences(manifest: Manifest) -> str:
     lines = [
         [row["source"], row["licence"] or "not stated by the source", row["licence_url"] or "", f"{row['crops']:,}"]
-        for row in manifest["contents"]["licences"]
+        for row in manifest.contents["licences"]
     ]
     return (
         "Every photo keeps its own licence. The columns `licence`, `licence_url`, `author`, `photo_url` and\n"
@@ -210,10 +210,10 @@ def _licences(manifest: Manifest) -> str:
 
 
 def _made(manifest: Manifest) -> str:
-    configuration = yaml.safe_dump(manifest["configuration"], sort_keys=True, allow_unicode=True)
-    weights = _table(["weights", "SHA-256"], sorted(manifest["weights"].items()))
+    configuration = yaml.safe_dump(manifest.configuration, sort_keys=True, allow_unicode=True)
+    weights = _table(["weights", "SHA-256"], sorted(manifest.weights.items()))
     return (
-        f"Code version: `{manifest['code_version']}`. `manifest.json` lists every file with its SHA-256, and\n"
+        f"Code version: `{manifest.code_version}`. `manifest.json` lists every file with its SHA-256, and\n"
         "every table that this was made from with its digest. Annotated people (or, where a source has no boxes,\n"
         "detected ones) were cut out as squares of the longer side of their box, scored, and chosen by\n"
         "the limits below.\n\n"

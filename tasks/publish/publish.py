@@ -22,6 +22,7 @@ from storage.parquet import TableWriter
 from storage.report import StageReport
 from storage.schema import CROPS, with_image_feature
 from storage.scored_crops import ScoredShard
+from storage.sealed import Content
 from storage.shard import Shard
 from storage.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot, facts_of_written, note_written
 from storage.store import Store
@@ -91,7 +92,7 @@ class SnapshotPlan:
 
     snapshot: Snapshot
     parts: tuple[Part, ...]
-    about: Manifest  # what the manifest says of its origin
+    about: Content  # what the manifest says of its origin
 
 
 def plan_snapshot(
@@ -309,8 +310,8 @@ def commit_snapshot(plan: SnapshotPlan, facts: Sequence[FileFacts], code_version
         "files": files,
     }
     documents = {
-        "README.md": datasheet(manifest, schema),
-        "croissant.json": croissant(manifest, schema),
+        "README.md": datasheet(Manifest.model_validate(manifest), schema),
+        "croissant.json": croissant(Manifest.model_validate(manifest), schema),
     }
     described = []
     for name, text in documents.items():

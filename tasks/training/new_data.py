@@ -29,7 +29,7 @@ def newest_snapshot(store: Store, dataset: str) -> Snapshot:
     Raises:
         ValueError: there is none.
     """
-    snapshots = [s for s in list_snapshots(store) if s.manifest()["name"] == dataset]
+    snapshots = [s for s in list_snapshots(store) if s.manifest().name == dataset]
     if not snapshots:
         raise InputError(
             f"there is no snapshot of {dataset} below {store.full('snapshots')}: run `persona curate` first"
@@ -55,7 +55,7 @@ def growth(newer: Snapshot, older: Snapshot | None) -> Growth:
 
 
 def _train_ids(snapshot: Snapshot) -> pa.Array:
-    files = [file["path"] for file in snapshot.manifest()["files"] if file["split"] == "train"]
+    files = [file.path for file in snapshot.manifest().of_split("train")]
     tables = [_crop_ids(snapshot, path) for path in files]
     if not tables:
         return pa.array([], pa.string())

@@ -83,7 +83,7 @@ def plan_training(job: TrainJob, snapshot: Snapshot) -> TrainingPlan:
         ConfigError: the training's configuration cannot be used.
     """
     decides = {**_load(job, snapshot, "unset").content(), "warm_start": job.warm_start}
-    return TrainingPlan(job, snapshot, version_id(decides, snapshot.manifest()["digest"]))
+    return TrainingPlan(job, snapshot, version_id(decides, snapshot.manifest().digest))
 
 
 def train_version(plan: TrainingPlan, tell: Tell) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def test_a_tag_set_in_the_app_changes_the_next_selection(browsed, app, page, sha
     root, environment = browsed
     store = Store(str(root))
     (before,) = list_snapshots(store)
-    num_kept = sum(file["rows"] or 0 for file in before.manifest()["files"])
+    num_kept = before.manifest().num_rows
     page.goto(f"{app}?token=let-me-in")
     num_all = num_samples(page)
     page.goto(f"{app}?view=kept")
@@ -89,8 +89,8 @@ def test_a_tag_set_in_the_app_changes_the_next_selection(browsed, app, page, sha
 
     after = curated(root, shared_data)
     assert after.id != before.id
-    assert sum(file["rows"] or 0 for file in after.manifest()["files"]) == num_kept - 1
-    assert after.manifest()["reviews"] == {"reviewed": 1, "changed": 1, "kept_by_people": 0, "dropped_by_people": 1}
+    assert after.manifest().num_rows == num_kept - 1
+    assert after.manifest().reviews == {"reviewed": 1, "changed": 1, "kept_by_people": 0, "dropped_by_people": 1}
 
 
 READ = """

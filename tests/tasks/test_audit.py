@@ -1,5 +1,7 @@
 """Planted duplicates are found, all of them; among real photos there is no false alarm."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -43,12 +45,13 @@ def as_test(snapshot):
     """The same files published as a split of another name, by renaming the folder in the manifest."""
     folder = snapshot.store.local(snapshot.path)
     (folder / "train").rename(folder / "test")
-    manifest = snapshot.manifest()
-    for file in manifest["files"]:
-        if file["split"] == "train":
-            file |= {"split": "test", "path": file["path"].replace("train/", "test/")}
+    manifest = snapshot.manifest().model_dump(mode="json")
+    files = [
+        replace(file, split="test", path=file.path.replace("train/", "test/")) if file.split == "train" else file
+        for file in snapshot.manifest().files
+    ]
     other = Snapshot(snapshot.store, snapshot.id, FOLDER)
-    other.commit({**manifest, "benchmark": "test"})
+    other.commit({**manifest, "benchmark": "test", "files": files})
     return other
 
 

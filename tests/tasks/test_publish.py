@@ -126,7 +126,7 @@ def test_croissant_is_valid_and_reads_the_rows(tmp_path, caplog):
     path = tmp_path / snapshot.path / "croissant.json"
     metadata = mlcroissant.Dataset(jsonld=str(path))
     assert not metadata.metadata.issues.errors
-    hashes = {file["path"]: file["sha256"] for file in snapshot.manifest()["files"]}
+    hashes = {file.path: file.sha256 for file in snapshot.manifest().files}
     objects = [d for d in json.loads(path.read_text())["distribution"] if d["@type"] == "cr:FileObject"]
     assert len(objects) == 4 and all(hashes[d["contentUrl"]] == d["sha256"] for d in objects)
     val = list(metadata.records("val"))
@@ -138,10 +138,10 @@ def test_manifest_says_what_it_is_and_where_it_came_from(tmp_path):
     snapshot = published(tmp_path)
     manifest = snapshot.manifest()
     assert snapshot.id.startswith("people-") and len(snapshot.id) == len("people-") + 12
-    assert manifest["code_version"] == "v1" and manifest["weights"] == {"musiq.pth": "ab" * 32}
-    assert sum(report["counts"]["crop"]["num_kept"] for report in manifest["funnel"]) == NUM_KEPT
-    assert sum(sum(counts.values()) for counts in manifest["contents"]["rows"].values()) == NUM_KEPT
-    assert {row["metric"] for row in manifest["statistics"]} == {"clipiqa", "niqe", "score"}
+    assert manifest.code_version == "v1" and manifest.weights == {"musiq.pth": "ab" * 32}
+    assert sum(report.counts["crop"].num_kept for report in manifest.funnel) == NUM_KEPT
+    assert sum(sum(counts.values()) for counts in manifest.contents["rows"].values()) == NUM_KEPT
+    assert {row.metric for row in manifest.statistics} == {"clipiqa", "niqe", "score"}
     assert verify_snapshot(snapshot.store, snapshot.path) == []
     assert list_snapshots(snapshot.store) == [snapshot]
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from flows.config import CropsConfig
 from flows.execution.progress import progress_bar
 from flows.execution.root_lock import root_lock
+from flows.execution.run_log import run_log
 from flows.execution.runner import runner_of
 from flows.pipeline import Stages
 from storage.frozen import HOW
@@ -40,7 +41,7 @@ def persona_test(config: PersonaTestConfig) -> Path:
     train = TrainPhotos.of(published_at(config.train))
     directions = {metric: lower_is_better(metric) for metric in config.score.metrics}
 
-    with root_lock(store):
+    with root_lock(store), run_log(store, f"benchmark-{config.name}"):
         stages = Stages(runner_of(config.run, partial(progress_bar, console)), config)
         scored = stages.score_all()
         sampled = sample(store, scored, train, directions, config.sample)

@@ -5,6 +5,7 @@ from pathlib import Path
 from dashboards.decision import decision_markdown
 from flows.artifacts import markdown_artifact
 from flows.evaluate import show_evaluation
+from flows.execution.run_log import run_log
 from flows.judging import judge_lq, judge_model, judge_pair, persona_val
 from flows.retraining import Outcome, RetrainConfig, Steps, retrain_with
 from flows.server import NO_CACHE, RETRY_NETWORK, emit_event, flow, get_run_logger, task
@@ -34,7 +35,8 @@ def retrain(config: RetrainConfig, snapshot: str | None = None) -> Outcome:
         config: when a training is worth it, and what a candidate must show.
         snapshot: id of the snapshot; empty = the newest of the dataset.
     """
-    outcome = retrain_with(_steps(config.train.root), config, snapshot)
+    with run_log(Store(config.train.root), f"retrain-{config.train.model}"):
+        outcome = retrain_with(_steps(config.train.root), config, snapshot)
     get_run_logger().info("%s: %s", outcome.kind, outcome.reason)
     if outcome.kind in ("refused", "overtaken"):
         model = f"{config.train.model}/{outcome.version}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from flows.artifacts import table_artifact
 from flows.execution.root_lock import folder_lock
+from flows.execution.run_log import run_log
 from flows.server import concurrency, flow, get_run_logger
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -39,7 +40,7 @@ def train(job: TrainJob, snapshot: str | None = None) -> str:
     if plan.is_registered():
         logger.info("%s is registered already: nothing to train", plan.version)
         return plan.version
-    with folder_lock(plan.output), _gpu_slots(job.launch.gpu_slots):
+    with folder_lock(plan.output), run_log(store, f"train-{job.model}"), _gpu_slots(job.launch.gpu_slots):
         version = train_version(plan, logger.info)
     table_artifact(f"model-{job.model}", _rows(version), f"{job.model}/{plan.version}, trained on {plan.snapshot.id}")
     return plan.version

@@ -10,20 +10,21 @@ from pathlib import Path
 from storage.store import Store
 
 FOLDER = "logs"
-OURS = ("flows", "tasks", "model", "storage", "dashboards")
-"""The loggers above those of our modules."""
+OURS = ("flows", "tasks", "model", "storage", "dashboards", "persona")
+"""The loggers above those of our modules, and the one that stands in for Prefect's where there is no server."""
 _FORMAT = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+_TERMINAL = logging.StreamHandler(sys.stderr)
+_TERMINAL.setFormatter(_FORMAT)
 
 log = logging.getLogger(__name__)
 
 
 def log_to_terminal() -> None:
     """Show everything that our modules log on stderr from now on."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_FORMAT)
     for name in OURS:
         logger = logging.getLogger(name)
-        logger.addHandler(handler)
+        logger.addHandler(_TERMINAL)
         logger.setLevel(logging.DEBUG)
         logger.propagate = False  # Prefect hangs a handler of its own above
 
@@ -36,24 +37,42 @@ def run_log(store: Store, what: str) -> Iterator[None]:
     store the file appears when the block ends.
     """
     path = f"{FOLDER}/{what}-{time.strftime('%Y%m%dT%H%M%S')}.log"
-    with _file(store, path) as file:
+    with _file(store, path) as file, contextlib.ExitStack() as stack:
         handler = logging.FileHandler(file, encoding="utf-8")
         handler.setFormatter(_FORMAT)
-        loggers = [logging.getLogger(name) for name in OURS]
-        levels = [logger.level for logger in loggers]
-        for logger in loggers:
-            logger.addHandler(handler)
-            logger.setLevel(logging.DEBUG)
+        stack.callback(handler.close)
+        for name in OURS:
+            stack.enter_context(_attached(logging.getLogger(name), handler))
         try:
             yield
         except BaseException:
             log.exception("the run ended here")
             raise
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.removeHandler(handler)
-                logger.setLevel(level)
-            handler.close()
+
+
+class _Above(logging.Handler):
+    """Hands records on to the handlers of the root, which get no more than they would without the file."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger().handle(record)
+
+
+@contextlib.contextmanager
+def _attached(logger: logging.Logger, handler: logging.Handler) -> Iterator[None]:
+    """Let a handler have all that a logger is told."""
+    level, propagate, above = logger.level, logger.propagate, _Above(logger.getEffectiveLevel())
+    added = [handler, above] if propagate else [handler]
+    for one in added:
+        logger.addHandler(one)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        for one in added:
+            logger.removeHandler(one)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 @contextlib.contextmanager
@@ -64,5 +83,5 @@ def _file(store: Store, path: str) -> Iterator[Path]:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield file
     else:
-        with contextlib.ExitStack() as stack:
-            yield stack.enter_context(store.new_file(path))
+        with store.new_file(path) as aside:
+            yield aside

@@ -14,7 +14,7 @@ from typer.main import get_command
 from flows.cli.__main__ import app, main
 from flows.cli.arguments import find_snapshot
 from flows.cli.errors import exit_code
-from flows.execution.run_log import run_log
+from flows.execution.run_log import OURS, run_log
 from storage.errors import DamagedFileError, ExitCode, InputError
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -123,7 +123,18 @@ def test_a_bug_shows_its_traceback_and_says_that_it_is_one(monkeypatch, capsys, 
     assert told.splitlines()[-1].startswith("persona: this is a bug")
 
 
-def test_an_expected_error_shows_its_traceback_only_with_debug_at_any_place(capsys, tmp_path):
+@pytest.fixture
+def own_loggers():
+    """What --debug does to the loggers of a process is undone."""
+    loggers = [logging.getLogger(name) for name in OURS]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        logger.level, logger.propagate, logger.handlers = level, propagate, handlers
+        logger.manager._clear_cache()
+
+
+def test_an_expected_error_shows_its_traceback_only_with_debug_at_any_place(capsys, tmp_path, own_loggers):
     assert main(["funnel", str(tmp_path)]) == ExitCode.BAD_INPUT
     assert "Traceback" not in capsys.readouterr().err
     for arguments in (["funnel", str(tmp_path), "--debug"], ["--debug", "funnel", str(tmp_path)]):
@@ -148,10 +159,17 @@ def test_a_snapshot_is_named_by_its_folder_or_by_its_id(tmp_path):
         find_snapshot("mine-0123456789a", str(tmp_path))
 
 
-def test_the_log_of_a_run_keeps_the_traceback_that_the_terminal_does_not_show(tmp_path):
+def test_the_log_of_a_run_keeps_what_the_terminal_does_not_show(tmp_path, caplog):
+    ours, another = logging.getLogger("tasks.crop.crop"), logging.getLogger("prefect")
     with pytest.raises(InputError), run_log(Store(str(tmp_path)), "curate x"):
-        logging.getLogger("tasks.crop.crop").info("one shard")
+        ours.info("one shard")
+        ours.warning("look here")
+        another.warning("not ours")
         raise InputError("no crop")
     (log,) = (tmp_path / "logs").iterdir()
     text = log.read_text()
     assert "tasks.crop.crop: one shard" in text and "Traceback" in text and "no crop" in text
+    assert "not ours" not in text
+    assert "one shard" not in caplog.text and "look here" in caplog.text
+    ours.info("after the run")
+    assert log.read_text() == text and logging.getLogger("tasks").propagate

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from packaging.requirements import Requirement
 
 from flows.config import CurateConfig
+from flows.execution.processes import num_gpus
 from flows.server import check_server, server_address
 from model.network.weights import WeightsUnavailableError, answers
 from storage.code_version import DISTRIBUTION
@@ -243,11 +244,9 @@ def boxed(shards: dict[str, list[str]]) -> list[str]:
 
 
 def gpu() -> Finding:
-    """The GPUs that the driver shows."""
-    names = sorted(path.name for path in Path("/proc/driver/nvidia/gpus").glob("*"))
-    if names:
-        return Finding("GPU", f"{len(names)} of NVIDIA")
-    return Finding("GPU", "none: everything but a full-size training runs on the CPU")
+    """The GPUs that a run would use."""
+    num = num_gpus()
+    return Finding("GPU", f"{num} of NVIDIA" if num else "none: everything but a full-size training runs on the CPU")
 
 
 def prefect_api() -> Finding:

@@ -33,9 +33,11 @@ def demo(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Where everything is kept.")] = Path("runs/demo"),
 ) -> int:
     """Curate a few photos that come with installed packages."""
+    from flows.checks import require, writable
     from flows.cli.demo import demo_config
     from flows.cli.show_curate import curate_and_show
 
+    require([writable(str(root))])
     return curate_and_show(demo_config(root))
 
 

@@ -35,7 +35,7 @@ def demo_config(root: Path) -> CurateConfig:
         target = root / "photos" / name
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(_package_folder(package) / inside, target)
+            shutil.copy2(_package_folder(package) / inside, target)  # the time too: markers hold it
     text = (configs / "demo.yaml").read_text(encoding="utf-8")
     values = yaml.safe_load(text.replace("$CONFIGS", str(configs)).replace("$ROOT", str(root)))
     return validated(CurateConfig, values, str(configs / "demo.yaml"))

@@ -32,6 +32,8 @@ class Bucket:
         """The object of exactly this path, if it is there."""
         if not _is_plain(path):
             return None
+        if "_table" in self.__dict__:  # it is known what lies here
+            return next((entry for entry in self.find(parts_of(path) or ()) if entry["path"] == path), None)
         try:
             found = obstore.head(open_store(self.at.bucket), self._key(path))
         except FileNotFoundError:
@@ -52,7 +54,7 @@ class Bucket:
 
     def read_exactly(self, path: str, num_bytes: int | None = None) -> Taken | None:
         """The bytes of the object of exactly this path, with their signature; None where there is none."""
-        if not _is_plain(path):
+        if not _is_plain(path) or ("_table" in self.__dict__ and self.at_path(path) is None):
             return None
         store, key = open_store(self.at.bucket), self._key(path)
         try:

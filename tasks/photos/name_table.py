@@ -33,12 +33,10 @@ Entry = dict[str, Any]
 
 
 def write_table(path: Path, entries: Iterator[Entry]) -> None:
-    """Write entries sorted by key and path; what is litter is left out."""
+    """Write entries sorted by key and path."""
     batches = []
     rows: list[Entry] = []
     for entry in entries:
-        if is_litter(entry["path"]):
-            continue
         rows.append({"key": key_of(entry["path"].rpartition("/")[2]), **entry})
         if len(rows) >= ROWS_AT_ONCE:
             batches.append(pa.RecordBatch.from_pylist(rows, ENTRIES))
@@ -65,7 +63,8 @@ class NameTable:
         """The entries that a listed name means, as `best_matches` has it."""
         key = np.uint64(key_of(listed[-1]))
         start, end = np.searchsorted(self._keys, key, "left"), np.searchsorted(self._keys, key, "right")
-        rows: list[Entry] = self.rows.slice(start, end - start).to_pylist()
+        same_stem: list[Entry] = self.rows.slice(start, end - start).to_pylist()
+        rows = [row for row in same_stem if not is_litter(row["path"])]
         return [rows[number] for number in best_matches(listed, [row["path"] for row in rows])]
 
     def in_order(self) -> Iterator[tuple[str, int, str]]:

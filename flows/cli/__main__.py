@@ -20,6 +20,7 @@ from flows.cli import (
     report,
     restore,
     snapshot,
+    sources,
     train,
 )
 from flows.cli.errors import tell
@@ -44,7 +45,21 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (init, doctor, config, curate, report, browse, snapshot, train, models, restore, benchmark, evaluate):
+for commands in (
+    init,
+    sources,
+    doctor,
+    config,
+    curate,
+    report,
+    browse,
+    snapshot,
+    train,
+    models,
+    restore,
+    benchmark,
+    evaluate,
+):
     app.add_typer(commands.commands)
 
 

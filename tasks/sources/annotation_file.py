@@ -1,4 +1,4 @@
-"""An annotation file wherever it lies: plain, gzipped, in a zip archive, on this machine or in a bucket.
+"""An annotation file wherever it lies: plain, gzipped, in a zip or tar archive, on this machine or in a bucket.
 
 `instances.json`, `boxes.csv.gz`, `annotations.zip` with one file in it, `annotations.zip/annotations/instances.json`
 for one of several, and all of these behind `s3://`, `gs://` or `az://`. It opens like a path does; nothing is unpacked.
@@ -7,6 +7,8 @@ for one of several, and all of these behind `s3://`, `gs://` or `az://`. It open
 import gzip
 import hashlib
 import io
+import re
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,9 @@ from tasks.photos.names import is_litter
 from tasks.photos.object_store import is_address, object_address
 
 READ_BYTES = 1 << 20
+_TARS = (".tar", ".tar.gz", ".tgz")
+_ARCHIVES = (".zip", *_TARS)
+_INSIDE = re.compile(r"(.+?\.(?:zip|tar|tar\.gz|tgz))/(.+)")
 
 
 class AnnotationFile:
@@ -30,9 +35,10 @@ class AnnotationFile:
 
     def __init__(self, place: str) -> None:
         self._place = place
-        archive, dot_zip, member = place.partition(".zip/")
-        self._member = member if dot_zip and not Path(place).exists() else None
-        self._container = _file_at(archive + ".zip" if self._member is not None else place)
+        path, mark, query = place.partition("?") if is_address(place) else (place, "", "")
+        inside = None if Path(path).exists() else _INSIDE.match(path)
+        self._member = inside[2] if inside else None
+        self._container = _file_at(f"{inside[1]}{mark}{query}" if inside else place)
 
     def __str__(self) -> str:
         return self._place if not is_address(self._place) else self._place.partition("?")[0]
@@ -46,7 +52,7 @@ class AnnotationFile:
     @property
     def name(self) -> str:
         """The name of the annotations themselves, however they are packed."""
-        if self._container.name.endswith(".zip"):
+        if self._container.name.endswith(_ARCHIVES):
             return self._inner_name().rpartition("/")[2]
         return self._container.name.removesuffix(".gz")
 
@@ -75,7 +81,7 @@ class AnnotationFile:
         try:
             with self._container.open() as packed, self._unpacked(packed) as file:
                 yield file if "b" in mode else io.TextIOWrapper(file, encoding, errors, newline)
-        except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as error:
             raise DamagedFileError(f"{self} is cut or damaged, fetch it again: {error}") from error
 
     def read_bytes(self) -> bytes:
@@ -90,7 +96,12 @@ class AnnotationFile:
 
     @contextmanager
     def _unpacked(self, packed: IO[bytes]) -> Iterator[IO[bytes]]:
-        if self._container.name.endswith(".gz"):
+        if self._container.name.endswith(_TARS):
+            with tarfile.open(fileobj=packed, mode="r:*") as tar:
+                member = tar.extractfile(self._inner_name())
+                assert member is not None  # a plain file, as `_names_in` found
+                yield member
+        elif self._container.name.endswith(".gz"):
             with gzip.open(packed) as file:
                 yield io.BufferedReader(file, READ_BYTES)
         elif self._container.name.endswith(".zip"):
@@ -152,8 +163,12 @@ def _file_at(place: str) -> ByteFile:
 def _names_in(container: ByteFile) -> list[str]:
     with container.open() as packed:
         try:
-            names = zipfile.ZipFile(packed).namelist()
-        except zipfile.BadZipFile as error:
+            if container.name.endswith(_TARS):
+                with tarfile.open(fileobj=packed, mode="r:*") as tar:
+                    names = [member.name for member in tar if member.isfile()]
+            else:
+                names = zipfile.ZipFile(packed).namelist()
+        except (EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
             raise DamagedFileError(f"{container.address} is cut or damaged, fetch it again: {error}") from error
     return [name for name in names if not name.endswith("/") and not is_litter(name)]
 

@@ -1,24 +1,33 @@
-"""Measure the same six sources unpacked, in archives, and in a bucket: same snapshot, rates and memory side by side.
+"""Measure the crop stage on the same photos in a folder, a tar, a tar.gz, a zip, and a bucket, side by side.
 
-    python benchmarks/places.py ../shared/data --photos 2000 --detector weights.pt
+    python benchmarks/places.py ../shared/data --photos 1200
 
-The photos of the folder's COCO sample are laid out as COCO, Open Images, Objects365, CrowdHuman, VOC and LSDIR publish
-theirs, then packed as these datasets are downloaded (zip, tar, tar.gz), then put into a bucket of a real S3 server on
-this machine, as single objects and as the same archives. `--slow-ms` makes that server answer later.
+The photos of the folder's COCO sample are repeated, packed, and put into a bucket of a real S3 server on this machine
+(moto, a process of its own), as single objects and as an archive, also with 50 ms more for every answer. CPU seconds
+and peak memory are those of the one process that crops. `lay_out` and `pack` make all six datasets of the mission as
+they are unpacked and as they are downloaded; `tests/flows/test_places.py` holds that both give the same snapshot.
 """
 
+import argparse
 import csv
 import io
 import json
+import logging
+import os
+import resource
 import shutil
+import socket
+import subprocess
+import sys
 import tarfile
+import tempfile
+import time
 import zipfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-KINDS = ("folder", "archive", "objects", "archive in bucket")
 FORMATS = ("coco", "open_images", "objects365", "crowdhuman", "voc", "folder")
 OI_COLUMNS = ["ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax"]
 OI_COLUMNS += ["IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside"]
@@ -237,3 +246,121 @@ def configuration(name: str, root: Path, sources: list[Source], detector: str | 
         "score": {"metrics": ["piqe"]},
         "select": {"top_share": 1.0, "limits": {}, "val_size": 4},
     }
+
+
+def serve(port: int, delay_ms: int) -> None:
+    """A real S3 server that answers so much later; ends with its process."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import run_simple
+
+    app = DomainDispatcherApplication(create_backend_app)
+
+    def late(environ: Any, start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            time.sleep(delay_ms / 1000)
+        return app(environ, start_response)
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    run_simple("127.0.0.1", port, late, threaded=True)
+
+
+def crop(photos: str, annotations: str, root: str) -> None:
+    """Ingest, then the crop stage alone, measured, in this process; prints one JSON line."""
+    from storage.shard import Shard
+    from storage.store import Store
+    from tasks.crop.crop import crop_key, crop_shard
+    from tasks.crop.filters import CropConfig
+    from tasks.images.photo import PhotoConfig
+    from tasks.ingest.ingest import ingest_source
+    from tasks.photos.places import photos_of
+    from tasks.sources.coco import CocoSource
+
+    store, source = Store(root), CocoSource(name="bench", photos=photos, annotations=annotations)
+    start = time.perf_counter()
+    photos_of(source.photos, store).signature("no such photo")  # goes through archives once
+    index_s = time.perf_counter() - start
+    shards = ingest_source(store, source, 512)
+    config = CropConfig(min_side_px=60, max_upscale=6.0, min_laplacian_variance=20.0)
+    before, start = time.process_time(), time.perf_counter()
+    reports = []
+    for boxes in shards:
+        out = Shard(store, "crop", source.name, boxes.number, crop_key(boxes, source, config, PhotoConfig()))
+        reports.append(crop_shard(boxes, out, source, config, PhotoConfig()))
+    measured = {"cpu_s": time.process_time() - before, "wall_s": time.perf_counter() - start, "index_s": index_s}
+    counts = [report.counts["photo"] for report in reports]
+    facts = {"photos": sum(count.num_in for count in counts), "kept": sum(count.num_kept for count in counts)}
+    print(json.dumps({**measured, **facts, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}))
+
+
+def main() -> None:
+    """Make the places, then measure one after the other."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--photos", type=int, default=1200)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        samples = people_of(arguments.data / "coco_mini")
+        source = _coco(folder / "coco", [(n, *samples[n % len(samples)]) for n in range(arguments.photos)])
+        _zip(folder / "coco", "val2017", folder / "val2017.zip")
+        _tar(folder / "coco", "val2017", folder / "val2017.tar", "w")
+        _tar(folder / "coco", "val2017", folder / "val2017.tar.gz", "w:gz")
+        places = {"folder": source["photos"]} | {k: str(folder / f"val2017.{k}") for k in ("tar", "tar.gz", "zip")}
+        servers = {delay: _served(delay) for delay in (0, 50)}
+        try:
+            for delay, (_, query) in servers.items():
+                _fill(query, folder)
+                late = f", {delay} ms" if delay else ""
+                places[f"s3 objects{late}"] = f"s3://people/val2017{query}"
+                places[f"s3 tar{late}"] = f"s3://people/val2017.tar{query}"
+            _measure(places, source["annotations"], folder / "root")
+        finally:
+            for process, _ in servers.values():
+                process.kill()
+
+
+def _measure(places: dict[str, str], annotations: str, root: Path) -> None:
+    print(f"{'place':20}{'photos/core-s':>14}{'of folder':>10}{'wall s':>8}{'index s':>9}{'peak MB':>9}{'kept':>6}")
+    rates: list[float] = []
+    for place, address in places.items():
+        arguments = address, annotations, str(root / place)
+        call = [sys.executable, "-c", f"from benchmarks.places import crop; crop(*{arguments!r})"]
+        done = subprocess.run(call, cwd=HERE.parent, check=True, capture_output=True, text=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        rates.append(found["photos"] / found["cpu_s"])
+        print(
+            f"{place:20}{rates[-1]:14.0f}{rates[-1] / rates[0]:10.2f}{found['wall_s']:8.1f}{found['index_s']:9.2f}"
+            f"{found['peak_mb']:9.0f}{found['kept']:6}",
+            flush=True,
+        )
+
+
+def _served(delay_ms: int) -> "tuple[subprocess.Popen[bytes], str]":
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    call = f"from benchmarks.places import serve; serve({port}, {delay_ms})"
+    process = subprocess.Popen([sys.executable, "-c", call], cwd=HERE.parent)
+    return process, f"?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+
+
+def _fill(query: str, folder: Path) -> None:
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    endpoint = f"http://{query.partition('=')[2].partition('&')[0]}"
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    for _ in range(300):
+        try:
+            client.create_bucket(Bucket="people")
+            break
+        except BotoCoreError:
+            time.sleep(0.2)
+    client.upload_file(str(folder / "val2017.tar"), "people", "val2017.tar")
+    for file in (folder / "coco/val2017").iterdir():
+        client.upload_file(str(file), "people", f"val2017/{file.name}")
+
+
+if __name__ == "__main__":
+    main()

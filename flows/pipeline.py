@@ -126,7 +126,8 @@ class Stages:
         self.record.stop_at_faulty_annotations(self.config.run.max_faulty_share)
         boxed = ingested | self._detect(ingested)
         cropped = self._crop(boxed)
-        self.record.stop_at_too_many_failures(self.config.run.max_failed_share)
+        may_be_missing = [source.name for source in self.config.sources if source.photos_missing == "skip"]
+        self.record.stop_at_too_many_failures(self.config.run.max_failed_share, may_be_missing)
         return self._score(cropped)
 
     @property

@@ -1,9 +1,11 @@
 """The record of a run: what became of everything, stage by stage, kept under the root while the run goes on."""
 
+from collections.abc import Collection
 from typing import Any
 
 from flows.execution.faulty_annotations import TooManyFailuresError, stop_at_faulty_annotations
 from storage.errors import InputError
+from storage.reasons import Reason
 from storage.report import WHOLE, ItemCounts, StageReport, checked
 from storage.run_record import RunRecord, write_run_record
 from storage.shard import Shard
@@ -41,8 +43,11 @@ class RunRecorder:
         if not self._dry_run:
             self._write(None)
 
-    def stop_at_too_many_failures(self, max_share: float) -> None:
-        """Raise if more than `max_share` of any source's photos failed in the stages so far, or if it has none."""
+    def stop_at_too_many_failures(self, max_share: float, may_be_missing: Collection[str] = ()) -> None:
+        """Raise if more than `max_share` of any source's photos failed in the stages so far, or if it has none.
+
+        Of the sources in `may_be_missing`, photos that are not there do not count, as long as some are.
+        """
         for source in dict.fromkeys(report.source for report in self.reports):
             photos = [r.counts["photo"] for r in self.reports if r.source == source and "photo" in r.counts]
             num_in, num_failed = photos[0].num_in, sum(counts.num_failed for counts in photos)
@@ -50,8 +55,12 @@ class RunRecorder:
                 raise InputError(
                     f"source {source} lists no photo at all: look at its paths, and whether its files are whole"
                 )
+            reasons = sum(photos[1:], start=photos[0]).failed
+            num_missing = reasons.get(Reason.MISSING_FILE, 0)
+            if source in may_be_missing and num_missing < num_in:
+                num_failed, num_in = num_failed - num_missing, num_in - num_missing
+                reasons = {reason: num for reason, num in reasons.items() if reason is not Reason.MISSING_FILE}
             if num_failed > max_share * num_in:
-                reasons = sum(photos[1:], start=photos[0]).failed
                 most = max(reasons, key=lambda reason: reasons[reason])
                 raise TooManyFailuresError(
                     f"source {source}: {num_failed} of {num_in} photos failed, and max_failed_share is {max_share:g}"

@@ -27,6 +27,9 @@ class Source(Frozen, ABC):
     photos: Annotated[PhotoPlaces, HOW]
     """Folders, archives (tar, tar.gz, zip), patterns such as `patch*.tar.gz`, folders of archives, or addresses of
     these in buckets (`s3://`, `gs://`, `az://`), one or several; nothing outside of them is ever read."""
+    photos_missing: Annotated[Literal["fail", "skip"], HOW] = "fail"
+    """Whether listed photos that are not there count as failures; 'skip' while a download goes on: the rest is worked
+    on, the funnel counts them, and a later run takes them up."""
     exif_orientation: Literal["auto", "ignore", "apply", "apply_to_boxes"] = "auto"
     """How photos that are stored turned become upright, and whether their boxes turn with them. 'apply': the boxes
     refer to the upright photo; 'apply_to_boxes': they refer to the stored pixels and are turned with the photo;

@@ -9,6 +9,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from benchmarks.places import configuration, in_bucket, lay_out, pack
 from flows.config import CurateConfig
+from flows.execution.run_record import TooManyFailuresError
 from flows.pipeline import curate_with
 from storage.config_file import validated
 
@@ -51,3 +52,16 @@ def test_archives_and_buckets_give_the_snapshot_of_the_unpacked_folders(shared_d
     assert curated(tmp_path / "packed", packed) == wanted
     assert curated(tmp_path / "objects", in_bucket(unpacked, tmp_path / "data", "people", query)) == wanted
     assert curated(tmp_path / "archives", in_bucket(packed, tmp_path / "data", "people", query)) == wanted
+
+
+def test_photos_that_are_not_downloaded_yet_are_counted_and_taken_up_later(shared_data, tmp_path):
+    (coco,) = lay_out(shared_data, tmp_path / "data", 6, with_folder=False)[:1]
+    (photo, *_) = sorted(Path(coco["photos"]).iterdir())
+    data = photo.read_bytes()
+    photo.unlink()
+    with pytest.raises(TooManyFailuresError, match="the photo is not there"):
+        curated(tmp_path / "root", [coco])
+    _, files = curated(tmp_path / "root", [{**coco, "photos_missing": "skip"}])
+    photo.write_bytes(data)
+    _, more = curated(tmp_path / "root", [{**coco, "photos_missing": "skip"}])
+    assert sum(file["rows"] for file in more) > sum(file["rows"] for file in files) > 0

@@ -102,7 +102,7 @@ class LocalFolder:
         place = self.folder / entry["path"]
         try:
             facts = place.stat()
-            readable = os.access(place, os.R_OK)
+            readable = os.access(place, os.R_OK, effective_ids=True)
         except (OSError, ValueError):  # gone, or not to be reached
             return None
         return [facts.st_size, facts.st_mtime_ns, *([] if readable else [0])]

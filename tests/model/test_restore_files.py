@@ -144,8 +144,9 @@ def test_the_command_restores_what_it_can_and_reports_the_rest(photos, tmp_path,
 def test_a_restoration_that_is_stopped_says_what_is_kept_and_goes_on(tmp_path, tiny_model, capsys, monkeypatch):
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
-    for i in range(5):
-        Image.fromarray(np.roll(COLOURS, i, axis=1)).save(photos / f"{i}.png")
+    names = ["0.png", "1.png", "2.png", "3.png", f"{'4' * 251}.png"]
+    for i, name in enumerate(names):  # the last is as long as a name may be
+        Image.fromarray(np.roll(COLOURS, i, axis=1)).save(photos / name)
     command = command_for(photos, out, tiny_model)[:-2]  # one by one
     restore, seen = Restorer.restore, []
 
@@ -164,7 +165,7 @@ def test_a_restoration_that_is_stopped_says_what_is_kept_and_goes_on(tmp_path, t
     assert len(seen) == 3 + 3
     assert "5 in = 5 restored (2 by an earlier run) + 0 failed" in capsys.readouterr().out
     first = {path.name: path.read_bytes() for path in out.glob("*.png")}
-    Image.fromarray(COLOURS[:, ::-1]).save(photos / "4.png")  # another picture under its name is restored again
+    Image.fromarray(COLOURS[:, ::-1]).save(photos / names[4])  # another picture under its name is restored again
     assert main(command) == 0 and len(seen) == 7
     assert main([*command, "--colour", "adain"]) == 0 and len(seen) == 12  # and all of them in another way
     assert all((out / name).read_bytes() != png for name, png in first.items())

@@ -2,8 +2,11 @@
 
 import io
 import os
+import runpy
 import struct
+import tempfile
 import zlib
+from pathlib import Path
 from typing import get_args
 
 import cv2
@@ -19,7 +22,9 @@ from storage.store import Store
 from tasks.images.perceptual_hash import perceptual_hash
 from tasks.images.photo import PhotoConfig, Unusable, laplacian_variance, load_photo, open_photo
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, PixelFormat, read_header
+from tasks.images.picture_files import read_bytes
 from tasks.images.rgb_profile import ADOBE_RGB, SRGB_CHROMATICITIES, named_colours, rgb_profile
+from tasks.photos.local_folder import LocalFolder
 from tasks.photos.places import photos_of
 
 CONFIG = PhotoConfig()
@@ -340,6 +345,58 @@ def test_whatever_is_changed_a_file_is_read_or_has_a_reason(kind, changes, draw)
         data[at % len(data)] = value
     found = load(bytes(data[: draw.draw(st.integers(0, len(data)))]), EVERYTHING)
     assert isinstance(found, np.ndarray | Unusable)
+
+
+CASES = {
+    **{"hole.jpg": Reason.DAMAGED_IMAGE, "rot.jpg": Reason.DAMAGED_IMAGE, "cut-in-half.jpg": Reason.TRUNCATED_IMAGE},
+    **{"dangling.jpg": Reason.MISSING_FILE, "Thumbs.db": Reason.NOT_AN_IMAGE, "._whole.jpg": Reason.NOT_AN_IMAGE},
+    **dict.fromkeys(["cmyk.jpg", "grey.png", "palette.gif", "16-bit.png", "float.tif"], Reason.PIXEL_FORMAT),
+    **dict.fromkeys(["icc_p3.png", "icc_prophoto.png", "plain.png", "progressive.jpg", "no-end-marker.jpg"]),
+    **dict.fromkeys(["whole.jpg", "whole.JPEG", "whole.jfif", "whole.bmp", f"{'L' * 251}.jpg"]),
+}
+"""Name → why the photo is not read with the default configuration, None where it is."""
+
+
+@pytest.fixture(scope="session")
+def picture_cases(shared_cases, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases")
+    make = runpy.run_path(str(shared_cases / "make.py"))
+    make["pictures"](folder)
+    return folder / "pictures"
+
+
+def test_pictures_as_people_have_them(picture_cases, capfd):
+    data = {name: read_bytes(picture_cases / name) for name in CASES}
+    found = {name: load(data[name]) for name in CASES}
+    assert {name: pixels.reason if isinstance(pixels, Unusable) else None for name, pixels in found.items()} == CASES
+    whole = found["whole.jpg"]
+    for name in ("whole.JPEG", "whole.jfif", "whole.bmp", "no-end-marker.jpg", f"{'L' * 251}.jpg"):
+        assert np.array_equal(found[name], whole)
+    readable = [name for name, reason in CASES.items() if reason is Reason.PIXEL_FORMAT and name != "float.tif"]
+    for name in readable:
+        expected = np.asarray(Image.open(picture_cases / name).convert("RGB")).astype(int)
+        assert np.abs(load(data[name], EVERYTHING)[..., ::-1] - expected).max() <= 1
+    assert np.array_equal(load(data["float.tif"], EVERYTHING), whole)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_photo_that_becomes_readable_is_another_file():
+    with tempfile.TemporaryDirectory() as name:  # where another user may look too, as root may read everything
+        Path(name).chmod(0o755)
+        Path(name, "a.jpg").write_bytes(JPEG)
+        Path(name, "a.jpg").chmod(0)
+        photos, user = LocalFolder(Path(name)), os.geteuid()
+        try:
+            os.seteuid(user or 65534)
+            locked = photos.read({"path": "a.jpg"})[0], photos.signature({"path": "a.jpg"})
+            os.seteuid(user)
+            Path(name, "a.jpg").chmod(0o644)
+            os.seteuid(user or 65534)
+            mended = photos.read({"path": "a.jpg"})[0], photos.signature({"path": "a.jpg"})
+        finally:
+            os.seteuid(user)
+    assert locked[0].reason is Reason.UNREADABLE_FILE and mended[0] == JPEG
+    assert locked[1] != mended[1]
 
 
 def test_nothing_outside_of_the_root_is_read(tmp_path):

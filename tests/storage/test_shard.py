@@ -1,11 +1,9 @@
 import pickle
 from pathlib import Path
 
-import boto3
 import pyarrow as pa
 import pytest
 import xxhash
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from storage.report import Tally
 from storage.schema import REJECTS, SCORES
@@ -109,18 +107,9 @@ def test_row_groups_are_read_one_by_one(tmp_path):
     assert [batch["value"].to_pylist() for batch in shard.batches("scores", ["value"])] == [[1.0, 2.0], [3.0]]
 
 
-@pytest.fixture(scope="module")
-def s3_root():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in keys.items():
-            patch.setenv(name, value)
-        boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1").create_bucket(Bucket="people")
-        yield f"s3://people/some/root?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    server.stop()
+@pytest.fixture
+def s3_root(s3_address):
+    return f"s3://people/some/root?{s3_address}"
 
 
 def test_a_root_on_s3_holds_the_same_bytes_as_a_folder(tmp_path, s3_root):

@@ -31,7 +31,7 @@ FORMAT_VERSION = 1
 
 PARTS = "parts"
 """Folder below a root with a record per published file: by it what a killed run left is told from damage."""
-REMEDY = "compare with `persona snapshot verify`, and restore it from a copy or publish again into an empty folder"
+REMEDY = "compare with `persona snapshot verify`, then restore it from a copy, or delete the folder and make it again"
 
 
 @dataclass(frozen=True)

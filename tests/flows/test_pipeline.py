@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -138,7 +139,7 @@ def test_a_mended_photo_is_read_in_the_next_run(messy):
     config = validated(CurateConfig, messy, "test")
     curate_here(config)
     assert already_curated(config) is not None
-    photos = config.sources[0].photos
+    photos = Path(messy["sources"][0]["photos"])
     shutil.copyfile(photos / "good.jpg", photos / "missing.jpg")
     cv2.imwrite(str(photos / "empty.jpg"), sharp_photo(33))
     assert already_curated(config) is None

@@ -1,8 +1,9 @@
 """Train OSDHuman: `python -m model.train CONFIG.yaml [--set key=value]... [--resume]`.
 
 On several GPUs: `accelerate launch -m model.train CONFIG.yaml ...`. On a CPU, where accelerate starts one process only:
-`torchrun --standalone --nproc_per_node N -m model.train CONFIG.yaml ...`. Exit codes: `model/training/exit_codes.py`;
-what is written where: `model/training/run_folder.py`. torch is imported only once there is something to do.
+`torchrun --standalone --nproc_per_node N -m model.train CONFIG.yaml ...`. Ctrl-C and SIGTERM let the update in work
+finish and leave a checkpoint. Exit codes: `model/training/exit_codes.py`; what is written where:
+`model/training/run_folder.py`. torch is imported only once there is something to do.
 """
 
 import argparse
@@ -11,11 +12,12 @@ import sys
 from pathlib import Path
 
 from model.training.exit_codes import exit_code, meaning
-from model.training.run_folder import ABOUT, checkpoints, last_losses, read_result, result_of, write_result
+from model.training.run_folder import ABOUT, checkpoints, has_begun, last_losses, read_result, result_of, write_result
+from model.training.stop import Stopped, StopSignals
 from model.training.train_config import TrainConfig
 from storage.config_file import ConfigError, load_config
 from storage.digest import sha256_of_file
-from storage.errors import ExitCode, InputError
+from storage.errors import DiskOrNetworkError, ExitCode, InputError
 from storage.snapshot import load_manifest
 from storage.store import Store
 
@@ -31,41 +33,49 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
     parser.add_argument("--resume", action="store_true", help="go on with the last checkpoint, if there is one")
     options = parser.parse_args(arguments)
-    config = None
+    config, stop = None, StopSignals()
     try:
-        config = load_config(TrainConfig, options.config, options.set)
-        train(config, options.resume)
+        with stop.listening():
+            config = load_config(TrainConfig, options.config, options.set)
+            train(config, options.resume, stop)
+    except Stopped as stopped:
+        return _tell_stopped(config, ExitCode(128 + stopped.number))
     except Exception as error:
+        if stop.heard:  # such as the loader's processes, which had the signal too
+            return _tell_stopped(config, ExitCode(128 + stop.heard))
         code = exit_code(error)
         print(f"model.train: {error}", file=sys.stderr, flush=True)
-        if config is not None and not isinstance(error, OutputTakenError) and os.environ.get("RANK", "0") == "0":
-            _write_failure(config, code, error)
+        if config is not None and not isinstance(error, OutputTakenError) and _is_first_process():
+            _write_failure(config, code, f"{meaning(code)} {error}")
         if code == ExitCode.BUG:
             raise
         return code
     return ExitCode.SUCCESS
 
 
-def train(config: TrainConfig, go_on: bool) -> None:
+def train(config: TrainConfig, go_on: bool, stop: StopSignals) -> None:
     """Train until `config.steps`, unless that was done before.
 
     Args:
         config: of the run.
         go_on: continue from the newest checkpoint; without it a folder with checkpoints is refused.
+        stop: heard between two updates.
 
     Raises:
+        Stopped: a signal came; what was done until then is in a checkpoint.
+        DiskOrNetworkError: the snapshot is not there for the moment.
         ValueError: configuration, snapshot, warm start or output cannot be used; one sentence.
         WeightsUnavailableError: base, encoder or LPIPS is missing.
         NonFiniteLossError: a loss is not finite.
     """
-    snapshot = snapshot_facts(config.snapshot)
+    snapshot = _snapshot_of(config)
     fingerprint = config.fingerprint(snapshot["digest"], _warm_start_digest(config))
     if is_complete(config, fingerprint, go_on):
         print(f"{config.output} is complete", flush=True)
         return
     from model.training.train_loop import open_run
 
-    open_run(config, snapshot, fingerprint).work()
+    open_run(config, snapshot, fingerprint, stop).work()
 
 
 def is_complete(config: TrainConfig, fingerprint: str, go_on: bool) -> bool:
@@ -93,6 +103,16 @@ def snapshot_facts(folder: Path) -> dict[str, str]:
     return {"path": str(folder), "id": folder.name, "digest": load_manifest(Store(str(folder)), "").digest}
 
 
+def _snapshot_of(config: TrainConfig) -> dict[str, str]:
+    """The facts of the run's snapshot; what it was trained on before and is gone now, may come back."""
+    try:
+        return snapshot_facts(config.snapshot)
+    except InputError as error:
+        if config.snapshot.exists() or not has_begun(config.output):
+            raise
+        raise DiskOrNetworkError(f"{config.snapshot} is not there any more: make its disk available") from error
+
+
 def _warm_start_digest(config: TrainConfig) -> str | None:
     if config.warm_start is None:
         return None
@@ -102,12 +122,31 @@ def _warm_start_digest(config: TrainConfig) -> str | None:
     return sha256_of_file(about)
 
 
-def _write_failure(config: TrainConfig, code: ExitCode, error: Exception) -> None:
+def _is_first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _tell_stopped(config: TrainConfig | None, code: ExitCode) -> ExitCode:
+    """Say how to go on, once for all processes."""
+    if _is_first_process():
+        left = checkpoints(config.output) if config is not None else []
+        how = f"after step {_step_of(left[-1])}; add --resume to go on" if left else "before the first update was done"
+        print(f"model.train: stopped {how}", file=sys.stderr, flush=True)
+        if config is not None:
+            _write_failure(config, code, meaning(code))
+    return code
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def _write_failure(config: TrainConfig, code: ExitCode, why: str) -> None:
     """Say in result.json why the run ended, and which checkpoint it leaves."""
     left = checkpoints(config.output)
-    result = result_of(code, f"{meaning(code)} {error}") | {
+    result = result_of(code, why) | {
         "model": left[-1].relative_to(config.output).as_posix() if left else None,
-        "step": int(left[-1].name.removeprefix("step-")) if left else 0,
+        "step": _step_of(left[-1]) if left else 0,
         "seconds": None,
         "num_processes": None,
         "images_per_s": None,

@@ -19,9 +19,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from model.data.degradation import DegradationConfig, degrade, draw_recipe
 from model.data.item_rng import item_rng
 from model.data.order import CropOrder, RowGroup, Window, crop_order
+from model.data.published import open_published
 from storage.errors import InputError, PersonaError
-from storage.parquet import open_parquet
-from storage.snapshot import REMEDY
 from storage.store import Store
 
 
@@ -103,7 +102,7 @@ def _read_rows(snapshot: Store, window: Window, rows: np.ndarray) -> dict[int, t
 
 
 def _read_group(snapshot: Store, group: RowGroup, rows: np.ndarray) -> list[tuple[str, bytes]]:
-    with open_parquet(snapshot, group.path, REMEDY) as parquet:
+    with open_published(snapshot, group.path) as parquet:
         table = parquet.read_row_group(group.number, ["crop_id", "image.bytes"], use_threads=False)
     crops = table.take(rows).to_pylist()
     return [(crop["crop_id"], crop["image"]["bytes"]) for crop in crops]

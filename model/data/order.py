@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from model.data.item_rng import item_rng
+from model.data.published import open_published
 from storage.errors import InputError
-from storage.parquet import open_parquet
-from storage.snapshot import REMEDY, load_manifest
+from storage.snapshot import load_manifest
 from storage.store import Store
 
 GROUPS_PER_WINDOW = 32
@@ -98,7 +98,7 @@ def crop_order(snapshot: Store, seed: int) -> CropOrder:
 
 
 def _row_groups(snapshot: Store, path: str) -> list[RowGroup]:
-    with open_parquet(snapshot, path, REMEDY) as parquet:
+    with open_published(snapshot, path) as parquet:
         metadata = parquet.metadata
     counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     return [RowGroup(path, i, num_rows) for i, num_rows in enumerate(counts) if num_rows]

@@ -20,14 +20,25 @@ _MEANINGS = {
     "so again.",
     ExitCode.BAD_INPUT: "Configuration, snapshot or warm start cannot be used: correct what the message names.",
     ExitCode.WEIGHTS_MISSING: "Weights of base, image encoder or LPIPS are missing: put them where the message says.",
-    ExitCode.DISK_OR_NETWORK: "The file system refused: make room, then start again with --resume.",
+    ExitCode.DISK_OR_NETWORK: "A disk or a network refused, or was away: see to what the message names, then start "
+    "again with --resume.",
+    ExitCode.DAMAGED_FILE: "A stored file is not as it was written: replace what the message names, then start again "
+    "with --resume.",
     ExitCode.NON_FINITE_LOSS: "A loss was not finite, and was kept from the weights: lower the learning rate, or look "
     "at the crops that the message names.",
-    ExitCode.OUT_OF_MEMORY: "The memory was not enough: raise accumulation, or switch on gradient_checkpointing.",
+    ExitCode.OUT_OF_MEMORY: "The memory was not enough: raise accumulation, or switch on gradient_checkpointing, and "
+    "start again with --resume.",
+    ExitCode.INTERRUPTED: "The training was stopped by Ctrl-C: start again with --resume to go on.",
+    ExitCode.TERMINATED: "The training was stopped by SIGTERM: start again with --resume to go on.",
 }
 
-FINAL = frozenset({ExitCode.BAD_INPUT, ExitCode.WEIGHTS_MISSING, ExitCode.NON_FINITE_LOSS})
-"""After these another try with the same configuration ends the same."""
+FINAL = frozenset(
+    {
+        *(ExitCode.BAD_INPUT, ExitCode.WEIGHTS_MISSING, ExitCode.NON_FINITE_LOSS, ExitCode.OUT_OF_MEMORY),
+        *(ExitCode.DAMAGED_FILE, ExitCode.INTERRUPTED, ExitCode.TERMINATED),
+    }
+)
+"""After these another try with the same configuration ends the same, or is not wanted."""
 
 
 def exit_code(error: Exception) -> ExitCode:

@@ -35,6 +35,11 @@ def checkpoints(output: Path) -> list[Path]:
     return sorted(path for path in (output / CHECKPOINTS).glob("step-*") if path.is_dir())
 
 
+def has_begun(output: Path) -> bool:
+    """Whether a run has trained in here."""
+    return bool(checkpoints(output)) or (output / CURVES).exists()
+
+
 def sweep(output: Path) -> None:
     """Remove the checkpoints that killed runs left half-written."""
     for part in (output / CHECKPOINTS).glob(f".*{PART}"):

@@ -4,19 +4,19 @@ import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from accelerate import Accelerator
 
-from model.data.loader import train_loader
+from model.data.loader import Batch, train_loader
 from model.model_folder import About
 from model.network.weights import resolve_device
 from model.training.checkpoint import Position, resume, save_checkpoint, warm_start
 from model.training.exit_codes import meaning
 from model.training.run_folder import GRIDS, append_curve, cut_curves, last_losses, result_of, sweep, write_result
+from model.training.stop import Stopped, StopSignals
 from model.training.train_config import TrainConfig
 from model.training.train_step import Pictures, Training, learning_rate
 from storage.errors import ExitCode, InputError
@@ -24,7 +24,7 @@ from storage.errors import ExitCode, InputError
 GRID_ROWS = 4
 
 
-def open_run(config: TrainConfig, snapshot: dict[str, str], fingerprint: str) -> "Run":
+def open_run(config: TrainConfig, snapshot: dict[str, str], fingerprint: str, stop: StopSignals) -> "Run":
     """Networks and optimizers on this process's device, where the newest checkpoint left them.
 
     Raises:
@@ -34,7 +34,7 @@ def open_run(config: TrainConfig, snapshot: dict[str, str], fingerprint: str) ->
     training = Training(config, open_accelerator(config))
     if config.warm_start is not None:
         warm_start(config.warm_start, training)
-    return Run(config, training, snapshot, fingerprint, resume(config.output, training, fingerprint))
+    return Run(config, training, snapshot, fingerprint, resume(config.output, training, fingerprint), stop)
 
 
 def open_accelerator(config: TrainConfig) -> Accelerator:
@@ -59,20 +59,31 @@ class Run:
         snapshot: dict[str, str],
         fingerprint: str,
         position: Position,
+        stop: StopSignals,
     ) -> None:
         """Go on from `position`."""
+        self.stop = stop
         self.config, self.training, self.snapshot, self.fingerprint = config, training, snapshot, fingerprint
         self.accelerator = training.accelerator
         self.step, self.first_step, self.seconds_before = position.step, position.step, position.seconds
         self.started = time.monotonic()
 
     def work(self) -> None:
-        """Update until the end; log, draw and save on the way."""
+        """Update until the end; log, draw and save on the way.
+
+        Raises:
+            Stopped: a signal came; the update in work was finished and saved.
+        """
+        with self.stop.postponed():
+            self._work()
+
+    def _work(self) -> None:
         if self.accelerator.is_main_process:
             self._open_logs()
         batches = self._batches()
         logged_step, logged_at = self.step, time.monotonic()
         while self.step < self.config.steps:
+            self._stop_if_asked()
             line, pictures = self._update(batches)
             if self._is_due(self.config.log_every):
                 now = time.monotonic()
@@ -85,10 +96,20 @@ class Run:
                 self._save()
         self._finish()
 
-    def _update(self, batches: Iterator[Any]) -> tuple[dict[str, float], Pictures]:
+    def _stop_if_asked(self) -> None:
+        """Before an update: end, on every device alike, where a signal was heard on one of them."""
+        heard = torch.tensor([self.stop.heard or 0], device=self.accelerator.device)
+        if self.accelerator.num_processes > 1:
+            heard = self.accelerator.gather(heard).max()
+        if number := int(heard):
+            if self.step > self.first_step:
+                self._save()
+            raise Stopped(number)
+
+    def _update(self, batches: Iterator[Batch]) -> tuple[dict[str, float], Pictures]:
         parts = []
         for _ in range(self.config.accumulation):
-            terms, pictures = self.training.accumulate(next(batches), self.step)
+            terms, pictures = self.training.accumulate(self._next(batches), self.step)
             parts.append(terms)
         norms = self.training.apply(self.step)
         line = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0] if name in parts[-1]}
@@ -96,7 +117,15 @@ class Run:
         self.step += 1
         return line, pictures
 
-    def _batches(self) -> Iterator[Any]:
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        try:
+            return next(batches)
+        except RuntimeError:  # a signal that a whole group of processes gets ends the loader's, too
+            if self.accelerator.num_processes == 1:
+                self._stop_if_asked()
+            raise
+
+    def _batches(self) -> Iterator[Batch]:
         config, accelerator = self.config, self.accelerator
         return iter(
             train_loader(

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,10 @@ from model.training.run_folder import RESULT, checkpoints, read_result
 from storage.errors import ExitCode, PersonaError
 from storage.frozen import Frozen
 
-GRACE_S = 30.0
-"""What a process that is told to stop may take to do so."""
+GRACE_S = 120.0
+"""What a process that is told to stop may take to finish its update and to save it; a launcher gives its own 30 s."""
+AWAY_S = 60.0
+"""Pause before another try where a disk or a network was away; it doubles with every try."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -57,7 +60,12 @@ def training_command(config_file: Path, launch: LaunchConfig) -> list[str]:
 
 
 def run_training(
-    command: Sequence[str], output: Path, max_tries: int, final_exit_codes: Collection[int], tell: Tell
+    command: Sequence[str],
+    output: Path,
+    max_tries: int,
+    final_exit_codes: Collection[int],
+    tell: Tell,
+    away_s: float = AWAY_S,
 ) -> dict[str, Any]:
     """Run a training to its end, from its last checkpoint if it has been started before.
 
@@ -67,6 +75,7 @@ def run_training(
         max_tries: how often it is started before it is given up.
         final_exit_codes: those after which another try would end the same.
         tell: told every line of its output.
+        away_s: pause before the second try where a disk or a network was away; doubled before the third.
 
     Returns:
         What `result.json` says of a completed training.
@@ -79,7 +88,7 @@ def run_training(
     for num_tries in range(1, max_tries + 1):
         (output / RESULT).unlink(missing_ok=True)
         resume = ["--resume"] if checkpoints(output) else []
-        with _started([*command, *resume]) as process:
+        with started([*command, *resume]) as process:
             for line in process.stdout or ():
                 tell(line.rstrip())
             exit_code = process.wait()
@@ -91,6 +100,8 @@ def run_training(
         if exit_code in final_exit_codes:
             break
         tell(f"training ended with exit code {exit_code} in try {num_tries} of {max_tries}: {meaning}")
+        if exit_code == ExitCode.DISK_OR_NETWORK and num_tries < max_tries:
+            time.sleep(away_s * 2 ** (num_tries - 1))
     raise TrainingGaveUpError(
         f"training in {output} was given up after {num_tries} {'try' if num_tries == 1 else 'tries'} with exit code"
         f" {exit_code}: {meaning}"
@@ -98,7 +109,7 @@ def run_training(
 
 
 @contextmanager
-def _started(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+def started(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
     """A process that does not outlive this one: not an error in here, and not the death of this process either."""
     process = subprocess.Popen(
         command,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,9 @@ from model.training.exit_codes import FINAL
 from model.training.run_folder import checkpoint_folder, checkpoints, read_result
 from model.training.train_step import Training, faulty_crops
 from storage.errors import ExitCode
-from tasks.training.process import LaunchConfig, TrainingGaveUpError, run_training, training_command
+from tasks.training.process import LaunchConfig, TrainingGaveUpError, run_training, started, training_command
 from tests.model.test_crops_stream import write_snapshot
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 OPTIMIZER = "state/optimizer.safetensors"
@@ -116,6 +117,68 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(config):
     ]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_lets_the_update_finish_and_leaves_a_checkpoint_to_go_on_from(
+    config, monkeypatch, capsys, number, code
+):
+    whole_config, whole = config("whole", steps=3, checkpoint_every=100)
+    assert main([whole_config]) == 0
+    cut_config, cut = config("cut", steps=3, checkpoint_every=100)
+    before, apply = signal.signal(signal.SIGINT, signal.default_int_handler), Training.apply
+
+    def apply_with_signal(training, step):
+        if step == 1:
+            os.kill(os.getpid(), number)
+        return apply(training, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "apply", apply_with_signal)
+        assert main([cut_config]) == code
+    assert "model.train: stopped after step 2; add --resume to go on" in capsys.readouterr().err
+    assert [folder.name for folder in checkpoints(cut)] == ["step-00000002"]
+    assert (read_result(cut)["exit_code"], read_result(cut)["step"]) == (code, 2)
+    assert main([cut_config, "--resume"]) == 0
+    signal.signal(signal.SIGINT, before)
+    files = (TENSORS, OPTIMIZER, "state/regularizer.safetensors")
+    assert_equal(tensors_of(checkpoint_folder(whole, 3), *files), tensors_of(checkpoint_folder(cut, 3), *files))
+
+
+def test_two_processes_stop_together_when_their_launcher_is_told_to(config):
+    path, output = config("run", steps=100_000, checkpoint_every=100_000)
+    with started(training_command(Path(path), LaunchConfig(num_processes=2, cpu=True))) as process:
+        wait_until(lambda: process.poll() is None and (output / "curves.jsonl").exists(), otherwise="it did not start")
+    result = read_result(output)
+    assert result["exit_code"] == ExitCode.TERMINATED and result["step"] > 0
+    assert [folder.name for folder in checkpoints(output)] == [f"step-{result['step']:08d}"]
+
+
+def test_a_snapshot_that_is_away_is_waited_for_and_a_damaged_one_is_not(config, snapshot, tmp_path, monkeypatch):
+    copy = tmp_path / "disk" / snapshot.name
+    shutil.copytree(snapshot, copy)
+    path, output = config("run", steps=6, snapshot=str(copy))
+    apply = Training.apply
+
+    def apply_and_unmount(training, step):
+        if step == 1:
+            (tmp_path / "disk").rename(tmp_path / "away")
+        return apply(training, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "apply", apply_and_unmount)
+        assert main([path]) == ExitCode.DISK_OR_NETWORK
+    assert main([path, "--resume"]) == ExitCode.DISK_OR_NETWORK
+    assert "is not there any more: make its disk available" in read_result(output)["meaning"]
+    assert ExitCode.DISK_OR_NETWORK not in FINAL
+    (tmp_path / "away").rename(tmp_path / "disk")
+    for table in copy.glob("**/*.parquet"):
+        table.write_bytes(table.read_bytes()[:-8])
+    assert main([path, "--resume"]) == ExitCode.DAMAGED_FILE
+    assert "is damaged" in read_result(output)["meaning"] and ExitCode.DAMAGED_FILE in FINAL
+    shutil.rmtree(copy)
+    shutil.copytree(snapshot, copy)
+    assert main([path, "--resume"]) == 0
+
+
 def test_two_processes_give_the_gradients_of_one_with_both_batches(config):
     """The first moment of AdamW after one update is a tenth of the gradient, which is not clipped here."""
     together_config, together = config("together", steps=1, batch_size=4, max_gradient_norm=1e9)
@@ -154,7 +217,7 @@ def test_an_unforeseen_error_leaves_a_result_too(config, monkeypatch):
     monkeypatch.setattr(Training, "apply", lambda *_: {}["planted"])
     with pytest.raises(KeyError, match="planted"):
         main([path])
-    assert read_result(output)["exit_code"] == 1 and "crashed" in read_result(output)["meaning"]
+    assert read_result(output)["exit_code"] == ExitCode.BUG and "crashed" in read_result(output)["meaning"]
 
 
 def test_a_finished_run_is_left_alone_and_explains_itself(config, snapshot):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from model.training.exit_codes import FINAL
 from tasks.training.process import LaunchConfig, TrainingGaveUpError, run_training, training_command
 from tests.flows.prefect_run import put_scripts_of_the_user
 from tests.waiting import PATIENCE_S, wait_until
 
 PROJECT = Path(__file__).parent.parent.parent
-FINAL = {2, 3, 8}
 
 PROCESS = """
 import json, os, pathlib, signal, sys
@@ -55,13 +55,14 @@ def test_after_a_crash_it_goes_on_from_its_checkpoint_and_everything_it_says_is_
     ("ends", "num_starts", "parts"),
     [
         ("8,0,0", 1, ["after 1 try", "exit code 8", "the loss was not finite"]),
-        ("9,9,9,0", 3, ["after 3 tries", "exit code 9"]),
+        ("1,1,1,0", 3, ["after 3 tries", "exit code 1"]),
         ("7,KILL,KILL", 3, ["killed by SIGKILL"]),
+        ("9,9,9,0", 1, ["after 1 try", "exit code 9"]),
     ],
 )
 def test_it_is_given_up_with_the_meaning_of_its_exit_code(tmp_path, ends, num_starts, parts):
     with pytest.raises(TrainingGaveUpError) as error:
-        run_training(command_in(tmp_path, ends), tmp_path, 3, FINAL, print)
+        run_training(command_in(tmp_path, ends), tmp_path, 3, FINAL, print, away_s=0)
     assert len(starts(tmp_path)) == num_starts
     assert all(part in str(error.value) for part in parts), error.value
 

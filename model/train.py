@@ -79,16 +79,22 @@ def train(config: TrainConfig, go_on: bool, stop: StopSignals) -> None:
 
 
 def is_complete(config: TrainConfig, fingerprint: str, go_on: bool) -> bool:
-    """Whether this very run has ended well before.
+    """Whether this very run has ended well before, at the step that is asked for.
 
     Raises:
         OutputTakenError: the output folder holds another run, or an unfinished one that is not to be continued.
     """
     result = read_result(config.output)
     if result is not None and result["status"] == "completed":
-        if result["fingerprint"] == fingerprint and (config.output / result["model"] / ABOUT).is_file():
+        if result["fingerprint"] != fingerprint or not (config.output / result["model"] / ABOUT).is_file():
+            raise OutputTakenError(f"{config.output} holds the result of another configuration: choose another output")
+        if result["step"] == config.steps:
             return True
-        raise OutputTakenError(f"{config.output} holds the result of another configuration: choose another output")
+        if result["step"] > config.steps or not go_on:
+            how = f"add --resume to extend it to {config.steps}" if result["step"] < config.steps else "raise steps"
+            raise OutputTakenError(
+                f"{config.output} holds a run that ended at step {result['step']}: {how}, or choose another output"
+            )
     if checkpoints(config.output) and not go_on:
         raise OutputTakenError(f"{config.output} holds an unfinished run: add --resume, or choose another output")
     return False
@@ -142,7 +148,9 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def _write_failure(config: TrainConfig, code: ExitCode, why: str) -> None:
-    """Say in result.json why the run ended, and which checkpoint it leaves."""
+    """Say in result.json why the run ended, and which checkpoint it leaves; what ended well before stays so."""
+    if (read_result(config.output) or {}).get("status") == "completed":
+        return
     left = checkpoints(config.output)
     result = result_of(code, why) | {
         "model": left[-1].relative_to(config.output).as_posix() if left else None,

@@ -81,6 +81,8 @@ def resume(output: Path, training: Training, fingerprint: str) -> Position:
             continue
         if facts["fingerprint"] != fingerprint:
             raise InputError(_difference(folder, about["training"], training))
+        if facts["step"] > training.config.steps:
+            raise InputError(f"{folder} is beyond steps {training.config.steps}: raise steps, or choose another output")
         put_tensors(training.generator, tensors, folder)
         _put_regularizer(training, regularizer)
         _put_optimizer_tensors(training.parts, optimizer)
@@ -135,6 +137,6 @@ def _put_optimizer_tensors(parts: dict[str, Part], tensors: dict[str, torch.Tens
 
 
 def _difference(folder: Path, theirs: dict[str, Any] | None, training: Training) -> str:
-    mine = training.config.content()
+    mine = training.config.identity()
     keys = [key for key, value in mine.items() if (theirs or {}).get(key) != value] or ["snapshot or warm_start"]
     return f"{folder} belongs to a run with another {', '.join(keys)}: set it back, or choose another output"

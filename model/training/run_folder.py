@@ -65,6 +65,11 @@ def write_result(output: Path, result: dict[str, Any]) -> None:
     _write_whole(output / RESULT, json.dumps(result, indent=1, sort_keys=True) + "\n")
 
 
+def forget_result(output: Path) -> None:
+    """Of a run that goes on, because it failed or shall be longer."""
+    (output / RESULT).unlink(missing_ok=True)
+
+
 def append_curve(output: Path, line: dict[str, float]) -> None:
     """One more line of the curves."""
     with (output / CURVES).open("a", encoding="utf-8") as file:

@@ -1,7 +1,11 @@
-"""How a model is trained; read without importing torch."""
+"""How a model is trained; read without importing torch.
+
+What changes the weights by no more than the rounding of sums, such as accumulation, is marked HOW: a run may go on with
+another value.
+"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -50,12 +54,14 @@ class TrainConfig(Frozen):
     """Updates of the generator, each followed by one of the finetuned regularizer."""
     batch_size: PositiveInt = 16
     """Crops per update over all devices: the same run on one device or many, up to rounding."""
-    accumulation: PositiveInt = 1
+    accumulation: Annotated[PositiveInt, HOW] = 1
     """Parts that a device's share of a batch is worked on in, one after another, to save memory."""
     learning_rate: PositiveFloat = 5e-5
     """Of both AdamW optimizers."""
     warmup_steps: NonNegativeInt = 0
-    """Updates over which the learning rate rises linearly; constant from then on."""
+    """Updates over which the learning rate rises linearly."""
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    """What the learning rate does after the warm-up: it stays, or falls to 0 at the last step."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """Of AdamW."""
     weight_decay: NonNegativeFloat = 0.01
@@ -66,11 +72,11 @@ class TrainConfig(Frozen):
     """Decides initial weights, order, flips, degradations and noise."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """Of frozen weights and of the work; what is trained stays in fp32."""
-    gradient_checkpointing: bool = True
+    gradient_checkpointing: Annotated[bool, HOW] = True
     """Compute activations again in the backward pass: a third more work for a fraction of the memory."""
-    channels_last: bool = True
+    channels_last: Annotated[bool, HOW] = True
     """Memory layout of the convolutions; faster on CPUs and tensor cores."""
-    compile: bool = False
+    compile: Annotated[bool, HOW] = False
     """Run U-Net and VAE through torch.compile; minutes at the start, which pay on a GPU only."""
     device: Annotated[Device, HOW] = "auto"
     """Where to train; auto takes a GPU if there is one."""
@@ -85,6 +91,10 @@ class TrainConfig(Frozen):
     keep_checkpoints: Annotated[PositiveInt, HOW] = 3
     """The last ones that stay."""
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights after every step; the number of steps only where the learning rate depends on it."""
+        return {key: value for key, value in self.content().items() if key != "steps" or self.decay != "constant"}
+
     def fingerprint(self, snapshot_digest: str, warm_start_digest: str | None) -> str:
-        """What decides the trained weights, in 12 hexadecimal digits."""
-        return digest("training", self.content(), snapshot_digest, warm_start_digest)
+        """Snapshot, start and `identity` in 12 hexadecimal digits: with the same ones a run can go on."""
+        return digest("training", self.identity(), snapshot_digest, warm_start_digest)

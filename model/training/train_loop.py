@@ -15,7 +15,16 @@ from model.model_folder import About
 from model.network.weights import resolve_device
 from model.training.checkpoint import Position, resume, save_checkpoint, warm_start
 from model.training.exit_codes import meaning
-from model.training.run_folder import GRIDS, append_curve, cut_curves, last_losses, result_of, sweep, write_result
+from model.training.run_folder import (
+    GRIDS,
+    append_curve,
+    cut_curves,
+    forget_result,
+    last_losses,
+    result_of,
+    sweep,
+    write_result,
+)
 from model.training.stop import Stopped, StopSignals
 from model.training.train_config import TrainConfig
 from model.training.train_step import Pictures, Training, learning_rate
@@ -149,6 +158,7 @@ class Run:
         print(f"{number} {'process' if number == 1 else 'processes'} on {device}, from step {self.step}", flush=True)
         self.config.output.mkdir(parents=True, exist_ok=True)
         sweep(self.config.output)
+        forget_result(self.config.output)
         cut_curves(self.config.output, self.step)
         self.accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": self.step + 1}})
 
@@ -162,7 +172,8 @@ class Run:
             append_curve(self.config.output, {"step": self.step, **line})
             self.accelerator.log(line, step=self.step)
             figures = "  ".join(f"{name} {line[name]:.4g}" for name in line if name.startswith(("loss/", "images")))
-            print(f"step {self.step}/{self.config.steps}  {figures}", flush=True)
+            left_s = (self.config.steps - self.step) * self.config.batch_size / line["images_per_s"]
+            print(f"step {self.step}/{self.config.steps}  {figures}  {in_words(left_s)} left", flush=True)
 
     def _draw(self, pictures: Pictures) -> None:
         grid = picture_grid(pictures)
@@ -198,8 +209,17 @@ class Run:
                 "fingerprint": self.fingerprint,
             }
             write_result(self.config.output, result)
+            print(f"complete after {in_words(self._seconds())}: {folder}", flush=True)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
+
+
+def in_words(seconds: float) -> str:
+    """A duration to two figures that matter: `41 s`, `5 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def picture_grid(pictures: Pictures) -> np.ndarray:

@@ -181,8 +181,12 @@ def prepare(generator: Generator, config: TrainConfig) -> None:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Of the update after `step` others: rising over the warm-up, then constant."""
-    return config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+    """Of the update after `step` others: rises over the warm-up, then stays, or falls towards 0 after the last."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    factor = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.decay]
+    return config.learning_rate * factor
 
 
 def _part(parameters: dict[str, nn.Parameter], config: TrainConfig) -> Part:

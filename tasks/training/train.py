@@ -62,7 +62,7 @@ class TrainingPlan:
 
     @property
     def config_file(self) -> Path:
-        """Written when the training is started for the first time, and obeyed ever after."""
+        """Written when the training is started; from the first time on it fixes where the training began."""
         return self.output / CONFIG_FILE
 
     def is_started(self) -> bool:
@@ -105,15 +105,20 @@ def train_version(plan: TrainingPlan, tell: Tell) -> dict[str, Any]:
 
 
 def _write_config(plan: TrainingPlan) -> str | None:
-    """Fix the configuration with which the process starts, and starts again; returns the version it goes on from."""
+    """The configuration with which the process starts or goes on; returns the version that it began from.
+
+    The version fixes what decides the weights, but not how the work is done: `accumulation` may be raised in between.
+    """
     job, registry = plan.job, plan.registry
-    if not plan.is_started():
-        production = registry.alias(job.model, PRODUCTION) if job.warm_start else None
-        start = [f"warm_start={_quoted(registry.resolve(f'{job.model}/{production}'))}"] if production else []
-        config = _load(job, plan.snapshot, str(plan.output), *start, f"name={plan.version}")
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        Store(str(plan.output)).write_text(CONFIG_FILE, text)
-    warm_start = yaml.safe_load(plan.config_file.read_text(encoding="utf-8"))["warm_start"]
+    warm_start = None
+    if plan.is_started():
+        warm_start = yaml.safe_load(plan.config_file.read_text(encoding="utf-8"))["warm_start"]
+    elif job.warm_start and (production := registry.alias(job.model, PRODUCTION)):
+        warm_start = str(registry.resolve(f"{job.model}/{production}"))
+    start = [f"warm_start={_quoted(warm_start)}"] if warm_start else []
+    config = _load(job, plan.snapshot, str(plan.output), *start, f"name={plan.version}")
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    Store(str(plan.output)).write_text(CONFIG_FILE, text)
     return Path(warm_start).name if warm_start else None
 
 

@@ -23,7 +23,8 @@ HOW = {
     "sources.*.image_set",  # count by their content
     "training.name", "training.output", "training.snapshot", "training.warm_start", "training.device",
     "training.num_workers", "training.log_every", "training.grid_every", "training.checkpoint_every",
-    "training.keep_checkpoints",
+    "training.keep_checkpoints", "training.accumulation", "training.gradient_checkpointing", "training.channels_last",
+    "training.compile",
     "evaluate.batch_size", "evaluate.device",
 }  # fmt: skip
 WHAT = {

@@ -18,7 +18,8 @@ from model.model_folder import TENSORS, load_model
 from model.train import main
 from model.training.exit_codes import FINAL
 from model.training.run_folder import checkpoint_folder, checkpoints, read_result
-from model.training.train_step import Training, faulty_crops
+from model.training.train_config import TrainConfig
+from model.training.train_step import Training, faulty_crops, learning_rate
 from storage.errors import ExitCode
 from tasks.training.process import LaunchConfig, TrainingGaveUpError, run_training, started, training_command
 from tests.model.test_crops_stream import write_snapshot
@@ -235,6 +236,38 @@ def test_a_finished_run_is_left_alone_and_explains_itself(config, snapshot):
     assert terms | {"learning_rate", "images_per_s", "memory_gb"} <= curves(output)[-1].keys()
     assert curves(output)[0]["loss/vsd"] == 0 < curves(output)[1]["loss/vsd"]
     assert list(output.glob("grids/*.png")) and list(output.glob("tensorboard/**/events*"))
+
+
+def test_a_run_is_extended_and_saves_memory_on_the_way(config, capsys):
+    """What the advice for too little memory names is no other run, and neither is a longer one."""
+    whole_config, whole = config("whole")
+    path, output = config("run", steps=2)
+    assert main([whole_config]) == 0 and main([path]) == 0
+    assert main([path, "--set", "steps=4"]) == ExitCode.BAD_INPUT
+    assert "ended at step 2: add --resume to extend it to 4" in capsys.readouterr().err
+    assert main([path, "--set", "steps=3", "--resume"]) == 0
+    saving = ["gradient_checkpointing=true", "accumulation=2", "channels_last=true", "steps=4"]
+    options = [part for value in saving for part in ("--set", value)]
+    assert main([path, "--resume", *options]) == 0
+    assert [line["step"] for line in curves(output)] == [1, 2, 3, 4] and read_result(output)["step"] == 4
+    files = (TENSORS, OPTIMIZER)
+    assert_equal(tensors_of(checkpoint_folder(whole, 3), *files), tensors_of(checkpoint_folder(output, 3), *files))
+    # The first updates of AdamW are about as large as the learning rate, wherever a gradient is near zero.
+    last = [tensors_of(checkpoint_folder(run, 4), TENSORS) for run in (whole, output)]
+    assert_equal(*last, atol=2e-3)
+    assert main([path, "--set", "steps=1", "--resume"]) == ExitCode.BAD_INPUT
+    assert main([path, "--set", "steps=5", "--set", "decay=linear", "--resume"]) == ExitCode.BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("decay", "middle", "last"), [("constant", 1, 1), ("linear", 0.5, 0.1), ("cosine", 0.5, 0.0245)]
+)
+def test_the_learning_rate_rises_and_then_stays_or_falls_to_the_end(snapshot, decay, middle, last):
+    config = TrainConfig(output="o", snapshot=snapshot, steps=14, warmup_steps=4, learning_rate=1, decay=decay)
+    rates = [learning_rate(config, step) for step in range(14)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1, 1]
+    assert (rates[9], rates[13]) == pytest.approx((middle, last), abs=1e-3)
+    assert rates[4:] == sorted(rates[4:], reverse=True)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(config, capsys):

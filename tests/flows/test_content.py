@@ -17,7 +17,7 @@ from tests.counting_runner import CountingRunner
 HOW = {
     "root",
     "run.batch_size", "run.cluster", "run.device", "run.files_url", "run.max_failed_share", "run.max_faulty_share",
-    "run.network_workers", "run.photos_per_shard", "run.workers",
+    "run.network_workers", "run.photos_per_shard", "run.verify_inputs", "run.workers",
     "detect.weights",  # count by their content
     "sources.*.photos", "sources.*.annotations", "sources.*.boxes", "sources.*.classes", "sources.*.image_ids",
     "sources.*.image_set",  # count by their content
@@ -25,7 +25,7 @@ HOW = {
     "training.num_workers", "training.log_every", "training.grid_every", "training.checkpoint_every",
     "training.keep_checkpoints", "training.accumulation", "training.gradient_checkpointing", "training.channels_last",
     "training.compile",
-    "evaluate.batch_size", "evaluate.device",
+    "evaluate.batch_size", "evaluate.device", "evaluate.precision",
 }  # fmt: skip
 WHAT = {
     "name",

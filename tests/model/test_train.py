@@ -296,7 +296,7 @@ def test_only_the_crops_at_fault_are_named():
         ({"snapshot": "./nowhere"}, 2, "manifest.json is missing"),
         ({"side_px": 36}, 2, "side_px 36 must be a multiple of 16"),
         ({"accumulation": 3}, 2, "batch_size 2 must be a multiple of 1 devices times accumulation 3"),
-        ({"learning_rat": 1}, 2, "did you mean 'learning_rate'?"),
+        ({"learning_rat": 1}, 2, "did you mean learning_rate?"),
         ({"warm_start": "./nowhere"}, 2, "is no model folder"),
     ],
 )

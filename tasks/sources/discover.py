@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from tasks.photos.names import ARCHIVE_SUFFIXES, is_image, is_litter
 from tasks.sources.recognise import recognised
 
@@ -46,7 +48,7 @@ def find_sources(folder: Path) -> list[FoundSource]:
     """Every source in a folder, in the order of their annotation files; photos alone are one for the detector."""
     contents = _contents(folder)
     found = [*_json(contents, folder), *_odgt(contents, folder), *_open_images(contents, folder)]
-    found += _voc(contents, folder)
+    found += [*_voc(contents, folder), *_yolo(contents)]
     if not found and (contents.photo_folders or contents.archives):
         found = [_photos_alone(contents, folder)]
     return _with_own_names(found)
@@ -120,12 +122,27 @@ def _voc(contents: _Contents, folder: Path) -> Iterator[FoundSource]:
         yield _source("voc", place, _photos_of(names, place / "x", contents, folder), annotations=place)
 
 
+def _yolo(contents: _Contents) -> Iterator[FoundSource]:
+    for path in [*_with_suffix(contents, ".yaml"), *_with_suffix(contents, ".yml")]:
+        try:
+            document = yaml.safe_load(_beginning(path))
+        except (yaml.YAMLError, ValueError):
+            continue
+        if isinstance(document, dict) and "names" in document:
+            for split in ("train", "val", "test"):
+                if document.get(split):
+                    found = _source("yolo", Path(split), path.parent, annotations=path)
+                    yield FoundSource({**found.values, "split": split})
+
+
 def _photos_alone(contents: _Contents, folder: Path) -> FoundSource:
     note = "no boxes were found: the detector finds the people, and its weights are downloaded once"
     if not contents.photo_folders:
         note += "; annotations that lie in an archive are not looked at here"
     if any(_is_yolo(path) for path in _with_suffix(contents, ".txt")[:NUM_NAMES]):
-        note = "the YOLO labels that lie here are not read: the detector finds the people instead"
+        note = (
+            "YOLO labels lie here without the YAML file that names their classes: the detector finds the people instead"
+        )
     return _source("folder", folder, folder, note=note)
 
 

@@ -97,10 +97,19 @@ def test_photos_alone_are_the_detectors_and_unread_labels_are_told(shared_data, 
     config = written(tmp_path / "yolo", tmp_path)
     assert [source.format for source in config.sources] == ["folder"] and num_ingested(config) == [(2, 0)]
     assert "detector finds the people" in capsys.readouterr().out
-    (tmp_path / "yolo/labels").mkdir()
-    (tmp_path / "yolo/labels/a-train.txt").write_text("0 0.5 0.5 0.25 0.5\n0 0.1 0.2 3e-2 0.1\n")
+    (tmp_path / "yolo/labels/train").mkdir(parents=True)
+    (tmp_path / "yolo/labels/train/a-train.txt").write_text("0 0.5 0.5 0.25 0.5\n0 0.1 0.2 3e-2 0.1\n")
     (found,) = find_sources(tmp_path / "yolo")
     assert "YOLO labels" in found.note
+    (tmp_path / "yolo/data.yaml").write_text("train: images/train\nval: images/val\nnames: {0: person, 1: dog}\n")
+    (tmp_path / "made.yaml").unlink()
+    shutil.copytree(tmp_path / "yolo", tmp_path / "whole")  # what was listed once is remembered
+    config = written(tmp_path / "whole", tmp_path)
+    assert [(source.format, source.name, source.split) for source in config.sources] == [
+        ("yolo", "train", "train"),
+        ("yolo", "val", "val"),
+    ]
+    assert num_ingested(config) == [(1, 2), (0, 0)]
 
 
 def test_names_that_yaml_would_read_as_something_else_and_two_of_one_name(shared_data, tmp_path):

@@ -88,17 +88,22 @@ class CrowdHumanSource(Source):
                     raise WrongFieldError(f"tag {short(tag)} is no text")
                 tags[tag] += 1
                 if tag == _MASK or is_person(tag, self.labels):
-                    yield from self._box(photo_id, index, box)
+                    person, odd = self._box(photo_id, index, box)
+                    yield person
+                    for name in odd:
+                        detail = f"{place}: {name} is {short(box['extra'][name])}"
+                        yield Unread("field", Reason.UNREADABLE_FIELD, detail, photo_id, person.box_id)
             except WrongFieldError as error:
                 yield Unread("box", Reason.BROKEN_RECORD, f"{place}: box {index}: {error}", photo_id, f"n{index}")
 
-    def _box(self, photo_id: str, index: int, box: dict[str, Any]) -> Iterator[PersonBox | Unread]:
+    def _box(self, photo_id: str, index: int, box: dict[str, Any]) -> tuple[PersonBox, list[str]]:
+        """A person, and which flags are no flags."""
         extra = box.get("extra") or {}
         if not isinstance(extra, dict):
             raise WrongFieldError("extra is no object")
         box_id = identity(extra["box_id"]) if "box_id" in extra else f"n{index}"
         flags, odd = flags_of(("occ", "ignore"), extra)
-        yield PersonBox(
+        person = PersonBox(
             photo_id=photo_id,
             box_id=box_id,
             bbox_xyxy_px=xyxy_of_xywh(field(box, _KEYS[self.box])),
@@ -108,5 +113,4 @@ class CrowdHumanSource(Source):
             occluded=flags["occ"],
             ignore=box["tag"] == _MASK or flags["ignore"] is True,
         )
-        for name in odd:
-            yield Unread("field", Reason.UNREADABLE_FIELD, f"{name} is {short(extra[name])}", photo_id, box_id)
+        return person, odd

@@ -37,7 +37,7 @@ def bucket():
 def curated(root: Path, sources):
     config = validated(CurateConfig, configuration("places", root, sources, None, 1), "test")
     snapshot = curate_with(InThisProcess(), config).snapshot
-    return snapshot.id, [file for file in snapshot.manifest()["files"] if file["rows"] is not None]
+    return snapshot.id, [file for file in snapshot.manifest().files if file.rows is not None]
 
 
 def test_archives_and_buckets_give_the_snapshot_of_the_unpacked_folders(shared_data, bucket, tmp_path):
@@ -48,7 +48,7 @@ def test_archives_and_buckets_give_the_snapshot_of_the_unpacked_folders(shared_d
         if file.is_file():
             client.upload_file(str(file), "people", file.relative_to(tmp_path / "data").as_posix())
     wanted = curated(tmp_path / "unpacked", unpacked)
-    assert sum(file["rows"] for file in wanted[1]) > 10
+    assert sum(file.rows for file in wanted[1]) > 10
     assert curated(tmp_path / "packed", packed) == wanted
     assert curated(tmp_path / "objects", in_bucket(unpacked, tmp_path / "data", "people", query)) == wanted
     assert curated(tmp_path / "archives", in_bucket(packed, tmp_path / "data", "people", query)) == wanted
@@ -64,4 +64,4 @@ def test_photos_that_are_not_downloaded_yet_are_counted_and_taken_up_later(share
     _, files = curated(tmp_path / "root", [{**coco, "photos_missing": "skip"}])
     photo.write_bytes(data)
     _, more = curated(tmp_path / "root", [{**coco, "photos_missing": "skip"}])
-    assert sum(file["rows"] for file in more) > sum(file["rows"] for file in files) > 0
+    assert sum(file.rows for file in more) > sum(file.rows for file in files) > 0

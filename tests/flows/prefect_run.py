@@ -7,11 +7,12 @@ import base64
 import json
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, wait_until
 
 SCRIPTS_OF_THE_USER = ("model", "tasks", "flows", "storage", "dashboards", "configs", "random", "queue", "yaml")
 
@@ -29,9 +30,17 @@ def put_scripts_of_the_user(folder):
 
 
 def ask(environment, path, body):
-    """What the server answers to somebody who knows its password."""
+    """What the server answers to somebody who knows its password; a busy one is asked again."""
     password = base64.b64encode(environment["PREFECT_API_AUTH_STRING"].encode()).decode()
     headers = {"Content-Type": "application/json", "Authorization": f"Basic {password}"}
     address = f"{environment['PREFECT_API_URL']}/{path}"
     request = urllib.request.Request(address, json.dumps(body).encode(), headers)
-    return json.load(urllib.request.urlopen(request, timeout=PATIENCE_S))
+
+    def answer():
+        try:
+            return urllib.request.urlopen(request, timeout=PATIENCE_S)
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+
+    return json.load(wait_until(answer, otherwise=f"{address} stays busy"))

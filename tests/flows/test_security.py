@@ -4,6 +4,8 @@ import asyncio
 import base64
 import http.server
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 from prefect import get_client
@@ -133,6 +135,6 @@ def test_a_run_chooses_neither_its_command_nor_its_environment(prefect_server):
 
     settings = {PREFECT_API_URL: prefect_server["PREFECT_API_URL"]}
     settings[PREFECT_API_AUTH_STRING] = prefect_server["PREFECT_API_AUTH_STRING"]
-    with temporary_settings(settings):
-        found = asyncio.run(configuration())
+    with temporary_settings(settings), ThreadPoolExecutor() as beside:  # Chromium's event loop runs in this thread
+        found = beside.submit(copy_context().run, asyncio.run, configuration()).result()
     assert (found.command, found.env, found.working_dir) == (None, environment, None)

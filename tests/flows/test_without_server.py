@@ -76,6 +76,7 @@ def test_a_server_that_is_away_or_none_at_all_is_one_sentence_at_once(alone, pre
     for address, exit_code, words in (
         ("http://127.0.0.1:9/api", 7, "no Prefect server answers at"),
         (site, 2, "does PREFECT_API_URL end with /api?"),
+        (f"{site}/api", 2, "wants its password: set PREFECT_API_AUTH_STRING"),
     ):
         begin = time.process_time()
         run = persona({**alone, "PREFECT_API_URL": address}, "demo", tmp_path / "root")

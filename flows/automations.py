@@ -15,6 +15,7 @@ FLOWS = ("curate", "train", "evaluate", "retrain", "review")
 """Ours: whatever else runs on the same server beats as often as it likes."""
 
 ZOMBIES = "flow runs without heartbeat are crashed"
+REVIVAL = "flow runs that beat are running"
 ALERTS = "people are told of failed, crashed, late and refused"
 DEAD_AFTER_S = 3 * HEARTBEAT_S
 
@@ -49,6 +50,30 @@ def zombie_automation() -> AutomationCore:
                 message=f"no heartbeat for {DEAD_AFTER_S} s: its process died",
                 force=False,
             )
+        ],
+    )
+
+
+def revival_automation() -> AutomationCore:
+    """A run that beats lives, whatever was said of it: a server that was away for minutes has missed its heartbeats.
+
+    They arrive when the server is back, but it may have looked at its clock before.
+    """
+    return AutomationCore(
+        name=REVIVAL,
+        description="A server that was away has missed heartbeats of the living.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.Crashed"},
+            expect={_HEARTBEAT},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match_related=_OURS,
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(seconds=DEAD_AFTER_S),
+        ),
+        actions=[
+            ChangeFlowRunState(name="Running", state=StateType.RUNNING, message="it beats: it was not dead", force=True)
         ],
     )
 

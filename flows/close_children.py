@@ -22,8 +22,11 @@ def close_children(run: str) -> int:
     Args:
         run: id of a flow run that has ended, with or without the words before it in an event.
     """
+    flow_run_id = UUID(run.removeprefix("prefect.flow-run."))
     with get_client(sync_client=True) as client:
-        return _close(client, UUID(run.removeprefix("prefect.flow-run.")))
+        if _is_open(client.read_flow_run(flow_run_id).state):  # taken for dead, and beating again since
+            return 0
+        return _close(client, flow_run_id)
 
 
 def _close(client: SyncPrefectClient, flow_run_id: UUID) -> int:

@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from pydantic import Field, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from flows.automations import alert_automation, zombie_automation
+from flows.automations import alert_automation, revival_automation, zombie_automation
 from flows.retraining import RetrainConfig
 from flows.server import HEARTBEAT_S, check_server, server_address
 from flows.train import GPU
@@ -91,6 +91,7 @@ def main() -> int:
             for pool, queue in (("cpu", f"curate-{dataset}"), ("gpu", f"retrain-{dataset}")):
                 _limit_queue(client, pool, queue, 1)
             _put_automation(client, zombie_automation())
+            _put_automation(client, revival_automation())
             _put_alerts(client, site.alert_url)
     except (httpx.HTTPError, PrefectException, RuntimeError, PersonaError) as error:
         print(f"deploy: {error}", file=sys.stderr)

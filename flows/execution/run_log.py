@@ -46,7 +46,7 @@ def run_log(store: Store, what: str) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            log.exception("the run ended here")
+            log.info("the run ended here", exc_info=True)  # the terminal is told in one sentence, by the command line
             raise
 
 

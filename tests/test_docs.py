@@ -1,11 +1,13 @@
 """The documents build without a warning, every link within them leads somewhere, and their tables are complete."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from storage.errors import ExitCode
 from storage.reasons import Reason
@@ -31,6 +33,27 @@ def test_files_that_a_page_names_are_there(page):
     )
     missing += [path for path in named if not (PROJECT / path).exists()]
     assert not missing
+
+
+def commands_of_the_pages():
+    """Every line of a code block that starts with `persona`, without its comment and its ellipses."""
+    for page in PAGES:
+        for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M):
+            for line in block.splitlines():
+                if re.match(r"persona [a-z]", line):
+                    yield pytest.param(shlex.split(line, comments=True)[1:], id=f"{page.name}: {line[:60]}")
+
+
+@pytest.mark.parametrize("words", commands_of_the_pages())
+def test_commands_of_the_pages_exist_with_their_options(words):
+    from flows.cli.__main__ import app
+
+    command = typer.main.get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command, words = command.commands[words[0]], words[1:]
+    assert not getattr(command, "commands", {}), f"there is no command {words[:1]}"
+    known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    assert {word for word in words if word.startswith("-")} <= known
 
 
 def test_every_reason_and_exit_code_is_documented_with_its_sentence():

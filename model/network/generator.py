@@ -1,4 +1,4 @@
-"""The generator: VAE encoder, one U-Net step at t = 999 with the picture's own prompt, VAE decoder.
+"""The generator: VAE encoder, one U-Net step at a fixed t with the picture's own prompt, VAE decoder.
 
 Shapes: pictures (B, 3, H, W), RGB in [-1, 1]; latents (B, 4, H/8, W/8) of about unit variance (with the VAE of Stable
 Diffusion), always fp32; prompts (B, 77, 1024), fp32.
@@ -9,14 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.network.adapters import GENERATOR, add_adapter, lora_parameters, merge_adapter
+from model.network.adapters import GENERATOR, add_adapter, lora_layers, lora_parameters, merge_adapter
 from model.network.base import Base, base_hashes, load_base
 from model.network.hfie import Hfie, NullPrompt, encoder_hash, load_encoder, load_null_prompt
 from model.network.network_config import HfieConfig, NetworkConfig
 from storage.errors import InputError
-
-T_L = 999
-"""The timestep of the one step: the LQ latent is taken for the noisiest of all."""
 
 
 class Generator(nn.Module):
@@ -63,10 +60,22 @@ class Generator(nn.Module):
         return latent * self.latent_scale
 
     def denoise(self, z_l: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """The restored latent z_H (eq. 2), in fp32: errors of the predicted noise come out 14.6 times as large."""
-        noise = self.unet(z_l.to(self.dtype), T_L, encoder_hidden_states=prompt.to(self.dtype)).sample.float()
-        alpha_bar = float(self.alphas_cumprod[T_L])
+        """The restored latent z_H (eq. 2), in fp32: `amplification` tells how errors of the predicted noise come out.
+
+        The formula takes the very z_L that the U-Net was given: rounded for one of them only, it is not the latent
+        whose noise was predicted.
+        """
+        z_l = z_l.to(self.dtype)
+        t = self.config.timestep
+        noise = self.unet(z_l, t, encoder_hidden_states=prompt.to(self.dtype)).sample.float()
+        alpha_bar = float(self.alphas_cumprod[t])
         return (z_l.float() - (1 - alpha_bar) ** 0.5 * noise) / alpha_bar**0.5
+
+    @property
+    def amplification(self) -> float:
+        """How much larger an error of the predicted noise is in z_H: 14.6 at t = 999, 0.76 at 273, 0.57 at 199."""
+        alpha_bar = float(self.alphas_cumprod[self.config.timestep])
+        return ((1 - alpha_bar) / alpha_bar) ** 0.5
 
     def decode(self, z_h: torch.Tensor) -> torch.Tensor:
         """The picture of a latent, fp32, clamped to [-1, 1]."""
@@ -92,10 +101,22 @@ class Generator(nn.Module):
         """Those of the trained tensors that an optimizer moves; the regularizer's are not among them."""
         return {name: value for name, value in self.trained_tensors().items() if isinstance(value, nn.Parameter)}
 
-    def merge_lora(self) -> "Generator":
-        """Add the adapters to the weights, for inference: a fifth less work; training is over then."""
+    def merge_lora(self, dtype: torch.dtype | None = None) -> "Generator":
+        """Add the adapters to the weights, for inference: a fifth less work; training is over then.
+
+        Args:
+            dtype: of the frozen weights, and of the work, from now on. Weights that are rounded after the sum, not
+                before it too, keep a delta of 1 % of W in bf16 to 0.17 of itself instead of 0.23.
+        """
+        if not any(lora_layers(self)):
+            return self
         merge_adapter(self.unet, GENERATOR)
         merge_adapter(self.vae, GENERATOR)
+        if dtype is not None and dtype != self.dtype:
+            self.dtype = dtype
+            for network in (self.unet, self.vae, getattr(self.embedder, "encoder", None)):
+                if network is not None:
+                    network.to(dtype)
         self._keep_noise_in_fp32()
         return self
 

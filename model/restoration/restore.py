@@ -87,7 +87,9 @@ class Restorer:
             WeightsUnavailableError: the model's base or encoder is missing.
         """
         place = resolve_device(device)
-        return cls(load_model(folder, place, _DTYPES[resolve_precision(dtype, place)]), config or RestoreConfig())
+        # Merged on the CPU in fp32 and rounded once: see `merge_lora`.
+        generator = load_model(folder, "cpu").merge_lora(_DTYPES[resolve_precision(dtype, place)])
+        return cls(generator.to(place), config or RestoreConfig())
 
     def restore(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Restored pictures, `upscale` times as large, in the same order.

@@ -56,6 +56,7 @@ def save_checkpoint(output: Path, training: Training, about: About, seconds: flo
             facts = {
                 "step": about.step,
                 "seconds": seconds,
+                "num_skipped": training.num_skipped,
                 "scaler": training.scaler.state_dict(),
                 "fingerprint": fingerprint,
             }
@@ -87,6 +88,7 @@ def resume(output: Path, training: Training, fingerprint: str) -> Position:
         _put_regularizer(training, regularizer)
         _put_optimizer_tensors(training.parts, optimizer)
         training.scaler.load_state_dict(facts["scaler"])
+        training.num_skipped = facts.get("num_skipped", 0)  # which an older version did not keep
         return Position(facts["step"], facts["seconds"])
     return Position(0, 0.0)
 

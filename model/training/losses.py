@@ -121,9 +121,11 @@ def generator_loss(
         total = total + config.lpips * terms["loss/lpips"]
     gradient = None
     if config.vsd:
-        terms["loss/vsd"], gradient = regularizer.vsd(z_h, prompt, draws.vsd_noise, draws.vsd_t)
+        vsd = regularizer.vsd(z_h, prompt, draws.vsd_noise, draws.vsd_t, config.vsd_weight)
+        terms["loss/vsd"], gradient = vsd.loss, vsd.gradient
         total = total + config.vsd * terms["loss/vsd"]
         terms["vsd/gradient_rms"] = gradient.square().mean().sqrt()
+        terms |= {f"vsd/{weight}_rms": rms for weight, rms in vsd.rms.items()}
     terms["loss/generator"] = total
     detached = {name: value.detach().float() for name, value in terms.items()}
     return GeneratorLoss(total, detached, z_h, prompt, restored, gradient, decoded)

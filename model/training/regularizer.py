@@ -4,7 +4,7 @@ Two regularizers judge a noised latent: the frozen base, which knows good pictur
 what the generator makes. Both are the generator's own U-Net, with its adapters off or with an adapter of their own.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,8 @@ class Vsd(NamedTuple):
     """Scalar; its value is the mean square of `gradient`, which has no reason to fall."""
     gradient: torch.Tensor
     """(B, 4, h, w): the direction that z_H is moved against."""
+    rms: dict[str, torch.Tensor]
+    """Root mean square of the gradient under each weight, whichever was asked for."""
 
 
 class Regularizer(nn.Module):
@@ -48,29 +50,43 @@ class Regularizer(nn.Module):
         """The finetuned regularizer's adapter by the names of its tensors."""
         return lora_parameters(self.unet, REGULARIZER)
 
-    def vsd(self, z_h: torch.Tensor, prompt: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> Vsd:
+    def vsd(
+        self,
+        z_h: torch.Tensor,
+        prompt: torch.Tensor,
+        noise: torch.Tensor,
+        t: torch.Tensor,
+        weight: Literal["dmd", "printed"] = "dmd",
+    ) -> Vsd:
         """Eq. 6 on the generator's latents; gradients reach z_H only.
 
         With x0 the clean latent that a regularizer sees in the noised one, and w the mean of |z_H - x0_frozen| of each
         sample, the gradient is g = (x0_finetuned - x0_frozen) / w. As x0 = (z_t - sigma eps) / alpha, this is
         (sigma / alpha) (eps_frozen - eps_finetuned) / w: eq. 6 with the weight that DMD and OSEDiff give each t.
+        As it is printed, eq. 6 is (eps_frozen - eps_finetuned) / mean of |eps_frozen - z_H|.
 
         Args:
             z_h: (B, 4, h, w) fp32, with gradient.
             prompt: (B, tokens, dim).
             noise: (B, 4, h, w), N(0, 1).
             t: (B,) within VSD_TIMESTEPS.
+            weight: which of the two.
         """
         with torch.no_grad():
             noised = self._add_noise(z_h, noise, t)
             activate(self.unet, REGULARIZER)
-            finetuned = self._clean(noised, self._predict(noised, prompt, t), t)
+            finetuned_noise = self._predict(noised, prompt, t)
             activate(self.unet, None)
-            frozen = self._clean(noised, self._predict(noised, prompt, t), t)
+            frozen_noise = self._predict(noised, prompt, t)
             activate(self.unet, GENERATOR)
-            weight = (z_h - frozen).abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=MIN_WEIGHT)
-            gradient = (finetuned - frozen) / weight
-        return Vsd(F.mse_loss(z_h, (z_h - gradient).detach()), gradient)
+            frozen, finetuned = self._clean(noised, frozen_noise, t), self._clean(noised, finetuned_noise, t)
+            gradients = {
+                "dmd": (finetuned - frozen) / _mean_distance(frozen, z_h),
+                "printed": (frozen_noise - finetuned_noise) / _mean_distance(frozen_noise, z_h),
+            }
+            gradient = gradients[weight]
+        rms = {name: value.square().mean().sqrt() for name, value in gradients.items()}
+        return Vsd(F.mse_loss(z_h, (z_h - gradient).detach()), gradient, rms)
 
     def diffusion_loss(
         self, z_h: torch.Tensor, prompt: torch.Tensor, noise: torch.Tensor, t: torch.Tensor
@@ -97,3 +113,7 @@ class Regularizer(nn.Module):
     def _clean(self, noised: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         alpha, sigma = self._alpha_sigma(t)
         return (noised - sigma * noise) / alpha
+
+
+def _mean_distance(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return (one - other).abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=MIN_WEIGHT)

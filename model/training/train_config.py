@@ -29,6 +29,9 @@ class LossConfig(Frozen):
     """Network of LPIPS; assumption: the paper does not name it. alex needs a fortieth of the work."""
     vsd: NonNegativeFloat = 1.0
     """Variational score distillation."""
+    vsd_weight: Literal["dmd", "printed"] = "dmd"
+    """How much each t counts in eq. 6: `dmd` compares clean latents as DMD and OSEDiff do, `printed` the predicted
+    noise as the paper's formula has it. curves.jsonl has the size of the gradient under both."""
 
 
 class TrainConfig(Frozen):
@@ -68,6 +71,8 @@ class TrainConfig(Frozen):
     """Of AdamW; assumption."""
     max_gradient_norm: PositiveFloat = 1.0
     """Gradients of generator and regularizer are each scaled down to this norm; assumption."""
+    max_skipped: NonNegativeInt = 3
+    """Updates in a row that are left out because a loss or a gradient is not finite, before the run stops."""
     seed: NonNegativeInt = 0
     """Decides initial weights, order, flips, degradations and noise."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"

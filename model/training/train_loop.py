@@ -122,6 +122,8 @@ class Run:
             parts.append(terms)
         norms = self.training.apply(self.step)
         line = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0] if name in parts[-1]}
+        if self.training.num_skipped:
+            line = {"num_skipped": self.training.num_skipped}
         line |= norms | {"learning_rate": learning_rate(self.config, self.step)}
         self.step += 1
         return line, pictures

@@ -71,6 +71,8 @@ class Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self._crop_ids: list[str] = []
         self._faulty_crop_ids: list[str] = []
+        self.num_skipped = 0
+        """Updates in a row that were left out until now."""
 
     def accumulate(self, batch: Mapping[str, Any], step: int) -> tuple[dict[str, float], Pictures]:
         """Add the gradients of one part of the batch; returns every loss term, and the pictures.
@@ -103,10 +105,13 @@ class Training:
     def apply(self, step: int) -> dict[str, float]:
         """Update the weights with the mean gradient of all parts and devices; returns the gradients' norms.
 
+        Where a loss or a gradient is not finite, nothing is changed, and `num_skipped` tells.
+
         Raises:
-            NonFiniteLossError: a loss or a gradient is not finite; nothing was changed.
+            NonFiniteLossError: more than `max_skipped` updates in a row were left out.
         """
-        self._require_no(self._faulty_crop_ids, f"a loss is not finite at step {step}")
+        if self._must_skip(self._faulty_crop_ids, f"a loss is not finite at step {step}"):
+            return {}
         norms = {}
         for name, (parameters, optimizer) in self.parts.items():
             with_gradient = [p for p in parameters.values() if p.grad is not None]
@@ -119,7 +124,8 @@ class Training:
             )
         if not self.scaler.is_enabled():  # otherwise the scaler skips such a step and lowers its scale
             are_finite = all(math.isfinite(norm) for norm in norms.values())
-            self._require_no([] if are_finite else self._crop_ids, f"a gradient is not finite at step {step}")
+            if self._must_skip([] if are_finite else self._crop_ids, f"a gradient is not finite at step {step}"):
+                return {}
         for part in self.parts.values():
             for group in part.optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, step)
@@ -128,6 +134,7 @@ class Training:
             part.optimizer.zero_grad()
         self.scaler.update()
         self._crop_ids = []
+        self.num_skipped = 0
         return norms
 
     def _autocast(self) -> torch.autocast:
@@ -138,11 +145,21 @@ class Training:
         require_active(self.generator.unet, adapter)
         self.scaler.scale(loss / self.config.accumulation).backward()
 
-    def _require_no(self, mine: list[str], fault: str) -> None:
-        """Stop on every device alike where one of them names crops."""
+    def _must_skip(self, mine: list[str], fault: str) -> bool:
+        """Leave out this update, or stop, on every device alike where one of them names crops."""
         crop_ids = gather_object(mine) if self.accelerator.num_processes > 1 else mine
-        if crop_ids:
-            raise NonFiniteLossError(f"{fault}, with the crops {', '.join(sorted(crop_ids))}")
+        if not crop_ids:
+            return False
+        sentence = f"{fault}, with the crops {', '.join(sorted(crop_ids))}"
+        if self.num_skipped >= self.config.max_skipped:
+            raise NonFiniteLossError(sentence)
+        self.num_skipped += 1
+        self._crop_ids, self._faulty_crop_ids = [], []
+        for part in self.parts.values():
+            part.optimizer.zero_grad()
+        if self.accelerator.is_main_process:
+            print(f"{sentence}: this update is left out", flush=True)
+        return True
 
 
 def faulty_crops(crop_ids: Sequence[str], z_h: torch.Tensor) -> list[str]:

@@ -1,17 +1,19 @@
 """The one step against its formula in double precision; adapters where the paper has them, and nowhere else."""
 
+import copy
 import json
 import shutil
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from peft import LoraConfig
 from safetensors.torch import save_file
 
 from model.network.adapters import GENERATOR, REGULARIZER, lora_layers, lora_parameters
 from model.network.base import base_folder, load_base
-from model.network.generator import T_L, build_generator
+from model.network.generator import build_generator
 from model.network.network_config import VAE_TARGETS, AdapterConfig, NetworkConfig, NullPromptConfig
 from model.network.weights import WeightsUnavailableError
 from model.training.exit_codes import exit_code
@@ -49,7 +51,7 @@ def lq():
 def test_one_step_is_eq_2(generator, lq):
     with torch.no_grad():
         z_l, prompt = generator.encode(lq), generator.prompt(lq)
-        noise = generator.unet(z_l, T_L, encoder_hidden_states=prompt).sample.double()
+        noise = generator.unet(z_l, 999, encoder_hidden_states=prompt).sample.double()
         z_h = generator.denoise(z_l, prompt)
         restored = generator(lq)
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
@@ -61,6 +63,25 @@ def test_one_step_is_eq_2(generator, lq):
         decoded = generator.vae.decode(z_h / 0.18215).sample.clamp(-1, 1)
     torch.testing.assert_close(restored, decoded, atol=1e-6, rtol=0)
     assert restored.shape == lq.shape and restored.abs().max() <= 1
+
+
+@pytest.mark.parametrize(("t", "amplification"), [(999, 14.6146), (499, 1.6129), (273, 0.7569), (199, 0.5693)])
+def test_an_error_of_the_predicted_noise_is_amplified_as_documented(generator, lq, monkeypatch, t, amplification):
+    monkeypatch.setattr(generator, "config", generator.config.model_copy(update={"timestep": t}))
+    forward, asked = generator.unet.forward, []
+    with torch.no_grad():
+        z_l, prompt = generator.encode(lq), generator.prompt(lq)
+        before = generator.denoise(z_l, prompt)
+
+        def off_by_a_hundredth(latent, timestep, **others):
+            asked.append(timestep)
+            output = forward(latent, timestep, **others)
+            return type(output)(sample=output.sample + 0.01)
+
+        monkeypatch.setattr(generator.unet, "forward", off_by_a_hundredth)
+        error = before - generator.denoise(z_l, prompt)
+    assert asked == [t] and generator.amplification == pytest.approx(amplification, abs=1e-4)
+    torch.testing.assert_close(error, torch.full_like(error, 0.01 * amplification), atol=1e-4, rtol=0)
 
 
 def test_latent_is_mode_or_sample_of_the_posterior(generator, lq):
@@ -123,10 +144,36 @@ def test_bf16_works_in_bf16_and_keeps_adapters_noise_and_eq_2_in_fp32(generator,
         assert low.unet.conv_in.base_layer.weight.dtype == torch.bfloat16
         assert {p.dtype for p in low.trainable_parameters().values()} == {torch.float32}
         z_l, prompt = low.encode(lq), low.prompt(lq)
-        noise = low.unet(z_l.bfloat16(), T_L, encoder_hidden_states=prompt.bfloat16()).sample
+        noise = low.unet(z_l.bfloat16(), 999, encoder_hidden_states=prompt.bfloat16()).sample
         assert noise.dtype == torch.float32 and low.denoise(z_l, prompt).dtype == torch.float32
         assert (low(lq) - generator(lq)).abs().mean() < 0.03
         assert (low.merge_lora()(lq) - generator(lq)).abs().mean() < 0.03
+
+
+def test_in_bf16_formula_and_unet_see_the_same_latent(tiny_network, monkeypatch):
+    low = build_generator(tiny_network, torch.bfloat16)
+    noise = torch.randn(1, 4, 8, 8)
+    seen = []
+
+    def unet(latent, t, **others):
+        seen.append(latent)
+        return UNet2DConditionOutput(sample=noise)
+
+    monkeypatch.setattr(low.unet, "forward", unet)
+    with torch.no_grad():
+        z_h = low.denoise(torch.randn(1, 4, 8, 8), torch.zeros(1, 77, 64))
+    alpha_bar = low.alphas_cumprod[999]
+    by_hand = (seen[0].float() - (1 - alpha_bar).sqrt() * noise) / alpha_bar.sqrt()
+    torch.testing.assert_close(z_h, by_hand, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_merged_before_they_are_rounded_lose_no_more_than_the_rounding(generator, tiny_network):
+    exact, once = copy.deepcopy(generator).merge_lora(), copy.deepcopy(generator).merge_lora(torch.bfloat16)
+    assert once.dtype == torch.bfloat16 and once.merge_lora() is once
+    for (name, weight), rounded in zip(exact.unet.named_parameters(), once.unet.parameters(), strict=True):
+        is_kept = name.startswith(("conv_norm_out", "conv_out"))
+        assert rounded.dtype == (torch.float32 if is_kept else torch.bfloat16)
+        assert torch.equal(rounded, weight.bfloat16().to(rounded.dtype)), name
 
 
 def test_full_size_parameter_counts():

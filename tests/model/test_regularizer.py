@@ -8,7 +8,7 @@ import torch
 from model.network.adapters import GENERATOR, REGULARIZER, activate, active_adapter, require_active
 from model.network.generator import build_generator
 from model.training.losses import draw, generator_loss
-from model.training.regularizer import Regularizer
+from model.training.regularizer import Regularizer, Vsd
 from model.training.train_config import LossConfig
 
 WITHOUT_LPIPS = LossConfig(lpips=0)
@@ -61,7 +61,7 @@ class ThreeUnets(Regularizer):
         activate(self.frozen, None)
         self.alphas_cumprod, self.dtype = shared.alphas_cumprod, shared.dtype
 
-    def vsd(self, z_h, prompt, noise, t):
+    def vsd(self, z_h, prompt, noise, t, weight="dmd"):
         with torch.no_grad():
             noised = self._add_noise(z_h, noise, t)
             finetuned, frozen = (
@@ -69,7 +69,7 @@ class ThreeUnets(Regularizer):
                 for unet in (self.finetuned, self.frozen)
             )
             gradient = (finetuned - frozen) / (z_h - frozen).abs().mean(dim=(1, 2, 3), keepdim=True)
-        return torch.nn.functional.mse_loss(z_h, (z_h - gradient).detach()), gradient
+        return Vsd(torch.nn.functional.mse_loss(z_h, (z_h - gradient).detach()), gradient, {})
 
     def diffusion_loss(self, z_h, prompt, noise, t):
         noised = self._add_noise(z_h.detach(), noise, t)
@@ -140,6 +140,12 @@ def test_gradient_of_eq_6_by_hand(networks, batch):
     by_hand = ((1 - alpha_bar) / alpha_bar).sqrt() * (predicted[None] - predicted[REGULARIZER]) / weight
     torch.testing.assert_close(vsd.gradient.double(), by_hand, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(z_h.grad.double(), 2 * by_hand / z_h.numel(), atol=1e-7, rtol=1e-4)
+    printed = regularizer.vsd(z_h, prompt, draws.vsd_noise, draws.vsd_t, "printed")
+    weight = (predicted[None] - z_h.detach()).abs().mean(dim=(1, 2, 3), keepdim=True)
+    as_printed = (predicted[None] - predicted[REGULARIZER]) / weight
+    torch.testing.assert_close(printed.gradient.double(), as_printed, atol=1e-5, rtol=1e-4)
+    for name, gradient in (("dmd", by_hand), ("printed", as_printed)):
+        assert float(vsd.rms[name]) == pytest.approx(float(gradient.square().mean().sqrt()), rel=1e-4)
 
 
 def test_vsd_vanishes_while_the_regularizers_agree(tiny_network, batch):

@@ -206,7 +206,7 @@ def test_two_processes_give_the_gradients_of_one_with_both_batches(config):
 
 def test_two_processes_end_with_the_exit_code_of_one(config):
     """Their launcher ends with 1 of its own; a try for each of three would be two too many."""
-    path, output = config("run", learning_rate=1e30)
+    path, output = config("run", learning_rate=1e30, max_skipped=0)
     command = training_command(Path(path), LaunchConfig(num_processes=2, cpu=True))
     with pytest.raises(TrainingGaveUpError, match="after 1 try with exit code 8: A loss was not finite"):
         run_training(command, output, 3, FINAL, lambda line: None)
@@ -271,7 +271,7 @@ def test_the_learning_rate_rises_and_then_stays_or_falls_to_the_end(snapshot, de
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(config, capsys):
-    path, output = config("run", learning_rate=1e30)
+    path, output = config("run", learning_rate=1e30, max_skipped=0)
     assert main([path]) == ExitCode.NON_FINITE_LOSS
     result = read_result(output)
     assert (result["status"], result["exit_code"], result["step"]) == ("failed", 8, 1)
@@ -280,6 +280,35 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(config, capsys):
     kept = load_file(output / result["model"] / TENSORS)
     assert all(torch.isfinite(tensor).all() for tensor in kept.values())
     assert ExitCode.NON_FINITE_LOSS in FINAL
+
+
+def test_updates_that_are_not_finite_are_left_out_but_not_too_many_in_a_row(config, monkeypatch, capsys):
+    accumulate = Training.accumulate
+
+    def faulty_at(*steps):
+        def planted(training, batch, step):
+            factor = float("nan") if step in steps else 1.0
+            return accumulate(training, batch | {"hq": batch["hq"] * factor}, step)
+
+        return planted
+
+    sizes = {"steps": 6, "max_skipped": 2, "checkpoint_every": 1, "keep_checkpoints": 9}
+    path, output = config("some", **sizes)
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "accumulate", faulty_at(1, 2, 4))
+        assert main([path]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert [line.split(",")[0] for line in told] == [f"a loss is not finite at step {i}" for i in (1, 2, 4)]
+    assert all("with the crops crop-0" in line for line in told)
+    assert [line.get("num_skipped") for line in curves(output)] == [None, 1, 2, None, 1, None]
+    files = (TENSORS, OPTIMIZER, "state/regularizer.safetensors")
+    assert_equal(*(tensors_of(checkpoint_folder(output, step), *files) for step in (1, 3)))
+    path, output = config("many", **sizes)
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "accumulate", faulty_at(1, 2, 3))
+        assert main([path]) == ExitCode.NON_FINITE_LOSS
+        assert main([path, "--resume"]) == ExitCode.NON_FINITE_LOSS  # how many there were is in the checkpoint
+    assert read_result(output)["step"] == 3 and "at step 3, with the crops crop-0" in read_result(output)["meaning"]
 
 
 def test_only_the_crops_at_fault_are_named():

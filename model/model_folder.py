@@ -50,9 +50,18 @@ def save_model(folder: Path, generator: Generator, about: About) -> None:
         write_model(aside, generator, about)
 
 
-def write_model(folder: Path, generator: Generator, about: About) -> None:
-    """The files of a model into an existing folder; inside `new_folder`, where more belongs into it."""
-    save_tensors(folder / TENSORS, generator.trained_tensors())
+def write_model(
+    folder: Path, generator: Generator, about: About, instead: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """The files of a model into an existing folder; inside `new_folder`, where more belongs into it.
+
+    Args:
+        folder: to write into.
+        generator: whose trained tensors are written.
+        about: where it comes from.
+        instead: tensors that take the place of the generator's, such as their moving average.
+    """
+    save_tensors(folder / TENSORS, {**generator.trained_tensors(), **(instead or {})})
     facts = {TENSORS: {"bytes": (folder / TENSORS).stat().st_size, "sha256": sha256_of_file(folder / TENSORS)}}
     content = {
         "format_version": FORMAT_VERSION,

@@ -2,6 +2,7 @@
 
 state/regularizer.safetensors    the finetuned regularizer's adapter
 state/optimizer.safetensors      moments and counts of both optimizers
+state/last.safetensors           with `ema_decay` only: the generator after the last update; the model is the average
 state/state.json                 step, seconds, the loss scale of fp16, and the run's fingerprint
 
 Order, flips, degradations and noise are functions of seed, step and crop: there is no random state to keep, and the
@@ -32,6 +33,7 @@ from storage.errors import InputError
 STATE = "state"
 _REGULARIZER = f"{STATE}/regularizer.safetensors"
 _OPTIMIZER = f"{STATE}/optimizer.safetensors"
+_LAST = f"{STATE}/last.safetensors"
 _FACTS = f"{STATE}/state.json"
 
 
@@ -50,7 +52,9 @@ def save_checkpoint(output: Path, training: Training, about: About, seconds: flo
     if not folder.exists():
         with new_folder(folder) as aside:
             (aside / STATE).mkdir()
-            write_model(aside, training.generator, about)
+            write_model(aside, training.generator, about, instead=training.average)
+            if training.average:
+                save_tensors(aside / _LAST, training.generator.trained_tensors())
             save_tensors(aside / _REGULARIZER, training.regularizer.trainable_parameters())
             save_tensors(aside / _OPTIMIZER, _optimizer_tensors(training.parts))
             facts = {
@@ -77,6 +81,7 @@ def resume(output: Path, training: Training, fingerprint: str) -> Position:
             about, tensors = read_about(folder), load_tensors(folder / TENSORS)
             facts = json.loads((folder / _FACTS).read_text())
             regularizer, optimizer = load_tensors(folder / _REGULARIZER), load_tensors(folder / _OPTIMIZER)
+            last = load_tensors(folder / _LAST) if (about["training"] or {}).get("ema_decay") else None
         except (OSError, ValueError) as error:
             print(f"checkpoint {folder.name} is left out: {error}", flush=True)
             continue
@@ -85,6 +90,9 @@ def resume(output: Path, training: Training, fingerprint: str) -> Position:
         if facts["step"] > training.config.steps:
             raise InputError(f"{folder} is beyond steps {training.config.steps}: raise steps, or choose another output")
         put_tensors(training.generator, tensors, folder)
+        training.begin_average()
+        if last is not None:
+            put_tensors(training.generator, last, folder)
         _put_regularizer(training, regularizer)
         _put_optimizer_tensors(training.parts, optimizer)
         training.scaler.load_state_dict(facts["scaler"])
@@ -103,6 +111,7 @@ def warm_start(folder: Path, training: Training) -> None:
     if about["base"] != training.generator.hashes:
         raise InputError(f"warm_start {folder} was trained on another base than {training.config.network.base}")
     put_tensors(training.generator, load_tensors(folder / TENSORS), folder)
+    training.begin_average()
     if (folder / _REGULARIZER).is_file():
         _put_regularizer(training, load_tensors(folder / _REGULARIZER))
 

@@ -69,6 +69,9 @@ class TrainConfig(Frozen):
     """Of AdamW."""
     weight_decay: NonNegativeFloat = 0.01
     """Of AdamW; assumption."""
+    ema_decay: Fraction = 0.0
+    """Above 0, such as 0.999: what a checkpoint's model holds, and evaluation judges, is the moving average of what is
+    trained instead of the last update; early ones forget faster, by (1 + step) / (10 + step)."""
     max_gradient_norm: PositiveFloat = 1.0
     """Gradients of generator and regularizer are each scaled down to this norm; assumption."""
     max_skipped: NonNegativeInt = 3

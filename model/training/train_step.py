@@ -73,6 +73,15 @@ class Training:
         self._faulty_crop_ids: list[str] = []
         self.num_skipped = 0
         """Updates in a row that were left out until now."""
+        self.average: dict[str, torch.Tensor] = {}
+        """Moving average of the generator's trainable parameters; empty without `ema_decay`."""
+        self.begin_average()
+
+    def begin_average(self) -> None:
+        """Let the moving average be what the generator is now."""
+        if self.config.ema_decay:
+            parameters = self.generator.trainable_parameters()
+            self.average = {name: value.detach().clone() for name, value in parameters.items()}
 
     def accumulate(self, batch: Mapping[str, Any], step: int) -> tuple[dict[str, float], Pictures]:
         """Add the gradients of one part of the batch; returns every loss term, and the pictures.
@@ -133,9 +142,16 @@ class Training:
                 self.scaler.step(part.optimizer)
             part.optimizer.zero_grad()
         self.scaler.update()
+        self._add_to_average(step)
         self._crop_ids = []
         self.num_skipped = 0
         return norms
+
+    @torch.no_grad()
+    def _add_to_average(self, step: int) -> None:
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+        for name, average in self.average.items():
+            average.lerp_(self.parts[GENERATOR].parameters[name], 1 - decay)
 
     def _autocast(self) -> torch.autocast:
         dtype = DTYPES[self.config.precision]

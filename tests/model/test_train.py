@@ -311,6 +311,26 @@ def test_updates_that_are_not_finite_are_left_out_but_not_too_many_in_a_row(conf
     assert read_result(output)["step"] == 3 and "at step 3, with the crops crop-0" in read_result(output)["meaning"]
 
 
+def test_the_moving_average_is_the_model_and_every_recipe_goes_on_where_it_was(config, tiny_network):
+    network = tiny_network.model_dump(mode="json") | {"timestep": 199, "unet": {"rank": 2, "alpha": 3}}
+    recipe = {"network": network, "losses": {"lpips": 0, "vsd_weight": "printed"}, "keep_checkpoints": 9}
+    whole_config, whole = config("whole", ema_decay=0.2, **recipe)
+    plain_config, plain = config("plain", **recipe)
+    cut_config, cut = config("cut", ema_decay=0.2, **recipe | {"steps": 2})
+    assert main([whole_config]) == 0 and main([plain_config]) == 0 and main([cut_config]) == 0
+    assert main([cut_config, "--set", "steps=4", "--resume"]) == 0
+    files = (TENSORS, OPTIMIZER, "state/last.safetensors")
+    assert_equal(tensors_of(checkpoint_folder(whole, 4), *files), tensors_of(checkpoint_folder(cut, 4), *files))
+    last = [
+        load_file(checkpoint_folder(plain, step) / TENSORS) for step in range(1, 5)
+    ]  # averaging changes no training
+    assert_equal(last[-1], load_file(checkpoint_folder(whole, 4) / "state/last.safetensors"))
+    average = load_file(checkpoint_folder(whole, 1) / TENSORS)
+    for step, decay in ((1, 2 / 11), (2, 0.2), (3, 0.2)):
+        average = {name: decay * value + (1 - decay) * last[step][name] for name, value in average.items()}
+    assert_equal(average, load_file(checkpoint_folder(whole, 4) / TENSORS), atol=1e-6)
+
+
 def test_only_the_crops_at_fault_are_named():
     z_h = torch.zeros(3, 4, 2, 2)
     assert faulty_crops("abc", z_h) == ["a", "b", "c"]  # such as LPIPS alone: it may be any of them

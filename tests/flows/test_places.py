@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import boto3
+import cv2
 import pytest
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
@@ -65,3 +66,13 @@ def test_photos_that_are_not_downloaded_yet_are_counted_and_taken_up_later(share
     photo.write_bytes(data)
     _, more = curated(tmp_path / "root", [{**coco, "photos_missing": "skip"}])
     assert sum(file.rows for file in more) > sum(file.rows for file in files) > 0
+
+
+def test_a_photo_replaced_under_its_name_gives_another_snapshot(shared_data, tmp_path):
+    (coco,) = lay_out(shared_data, tmp_path / "data", 6, with_folder=False)[:1]
+    photo = sorted(Path(coco["photos"]).iterdir())[0]
+    before = curated(tmp_path / "root", [coco])
+    cv2.imwrite(str(photo), cv2.flip(cv2.imread(str(photo)), 1))
+    after = curated(tmp_path / "root", [coco])
+    assert after[0] != before[0]
+    assert after == curated(tmp_path / "fresh", [coco])

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Stopped as stopped:
         return _tell_stopped(config, ExitCode(128 + stopped.number))
     except Exception as error:
-        if stop.heard:  # such as the loader's processes, which had the signal too
+        if stop.heard:  # such as another process of this run, which ended first
             return _tell_stopped(config, ExitCode(128 + stop.heard))
         code = exit_code(error)
         print(f"model.train: {error}", file=sys.stderr, flush=True)

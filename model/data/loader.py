@@ -6,6 +6,7 @@ same global batch, the number of processes changes what a step sees. A worker re
 keeps only the crops that it will serve: all workers of a machine together hold about one window.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,7 +185,18 @@ def train_loader(
     snapshot = Store(str(snapshot_folder))
     order = crop_order(snapshot, seed)
     stream = CropStream(snapshot, order, degradation, side_px, batch_size, rank, world_size, start_step)
-    return _batches(DataLoader(stream, batch_size=None, num_workers=num_workers))
+    return _batches(
+        DataLoader(stream, batch_size=None, num_workers=num_workers, worker_init_fn=_leave_signals_to_the_trainer)
+    )
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Serve until the update in work is done, though Ctrl-C and SIGTERM often reach a whole group of processes.
+
+    A worker ends when its trainer tells it to, or is gone.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:

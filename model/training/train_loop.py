@@ -118,7 +118,7 @@ class Run:
     def _update(self, batches: Iterator[Batch]) -> tuple[dict[str, float], Pictures]:
         parts = []
         for _ in range(self.config.accumulation):
-            terms, pictures = self.training.accumulate(self._next(batches), self.step)
+            terms, pictures = self.training.accumulate(next(batches), self.step)
             parts.append(terms)
         norms = self.training.apply(self.step)
         line = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0] if name in parts[-1]}
@@ -127,14 +127,6 @@ class Run:
         line |= norms | {"learning_rate": learning_rate(self.config, self.step)}
         self.step += 1
         return line, pictures
-
-    def _next(self, batches: Iterator[Batch]) -> Batch:
-        try:
-            return next(batches)
-        except RuntimeError:  # a signal that a whole group of processes gets ends the loader's, too
-            if self.accelerator.num_processes == 1:
-                self._stop_if_asked()
-            raise
 
     def _batches(self) -> Iterator[Batch]:
         config, accelerator = self.config, self.accelerator

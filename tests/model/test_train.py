@@ -1,6 +1,7 @@
 """The real training process on a small published snapshot: killed, resumed, on two devices, and gone wrong."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -124,12 +125,13 @@ def test_a_signal_lets_the_update_finish_and_leaves_a_checkpoint_to_go_on_from(
 ):
     whole_config, whole = config("whole", steps=3, checkpoint_every=100)
     assert main([whole_config]) == 0
-    cut_config, cut = config("cut", steps=3, checkpoint_every=100)
+    cut_config, cut = config("cut", steps=3, checkpoint_every=100, num_workers=1)
     before, apply = signal.signal(signal.SIGINT, signal.default_int_handler), Training.apply
 
     def apply_with_signal(training, step):
         if step == 1:
-            os.kill(os.getpid(), number)
+            for process in (*multiprocessing.active_children(), multiprocessing.current_process()):
+                os.kill(process.pid, number)  # as a terminal or a scheduler sends it, to the whole group
         return apply(training, step)
 
     with monkeypatch.context() as patch:

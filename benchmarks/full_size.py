@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from model.network.base import Base
-from model.network.generator import T_L, Generator
+from model.network.generator import Generator
 from model.network.hfie import Hfie, ImageEncoder
 from model.network.network_config import HfieConfig, NetworkConfig
 from model.tiny_base import schedule
@@ -98,7 +98,7 @@ def bare(dtype: torch.dtype) -> dict[str, float]:
     def run() -> None:
         swin.forward_features(small)
         latent = vae.encode(picture).latent_dist.mode()
-        vae.decode(unet(latent, T_L, encoder_hidden_states=prompt).sample.to(dtype))
+        vae.decode(unet(latent, generator.config.timestep, encoder_hidden_states=prompt).sample.to(dtype))
 
     return timed(run)
 

@@ -20,7 +20,7 @@ HOW = {
     "run.network_workers", "run.photos_per_shard", "run.verify_inputs", "run.workers",
     "detect.weights",  # count by their content
     "sources.*.photos", "sources.*.annotations", "sources.*.boxes", "sources.*.classes", "sources.*.image_ids",
-    "sources.*.image_set",  # count by their content
+    "sources.*.image_set", "sources.*.photos_missing",  # count by their content
     "training.name", "training.output", "training.snapshot", "training.warm_start", "training.device",
     "training.num_workers", "training.log_every", "training.grid_every", "training.checkpoint_every",
     "training.keep_checkpoints", "training.accumulation", "training.gradient_checkpointing", "training.channels_last",
@@ -29,7 +29,8 @@ HOW = {
 }  # fmt: skip
 WHAT = {
     "name",
-    "sources.*.name", "sources.*.format", "sources.*.exif_orientation", "sources.*.box", "sources.*.labels",
+    "sources.*.split", "sources.*.name", "sources.*.format",
+    "sources.*.exif_orientation", "sources.*.box", "sources.*.labels",
     "photo.*", "crop.*", "select.*", "publish.*", "score.metrics",
     "detect.class_ids", "detect.confidence", "detect.iou", "detect.image_size_px",
     "training.*", "evaluate.metrics", "evaluate.num_resamples", "evaluate.seed",

@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     given = sorted(given, key=lambda argument: argument != DEBUG)  # it may stand anywhere
     debug = DEBUG in given
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(given, prog_name="persona", standalone_mode=False)
     except typer.TyperException as error:  # an argument that cannot be used
@@ -105,6 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
         return tell(error, debug)
     except Terminated:
         code = ExitCode.TERMINATED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         for worker in multiprocessing.active_children():
             worker.kill()  # it would finish its shard first, which takes minutes; half a shard leaves nothing behind

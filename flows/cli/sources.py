@@ -47,8 +47,8 @@ def fetch(
 
     from flows.execution.progress import progress_bar
     from storage.errors import ExitCode
-    from tasks.photos.fetch import TRIES, FetchConfig
-    from tasks.photos.fetch import fetch as fetch_photos
+    from tasks.sources.fetch import TRIES, FetchConfig
+    from tasks.sources.fetch import fetch as fetch_photos
 
     with progress_bar(Console(stderr=True), "fetch", None) as advance:
         counts = fetch_photos(FetchConfig(addresses, folder, column, per_host), advance)

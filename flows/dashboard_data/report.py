@@ -12,13 +12,13 @@ from dashboards.report.models import model_sections
 from dashboards.report.report import Published, Reviews, report
 from dashboards.tiles import LoadPhoto
 from storage.config_file import ConfigError
+from storage.rejection import Rejection
 from storage.reviews import standing_verdicts
 from storage.run_record import RunRecord, list_run_records, read_run_record
 from storage.scored_crops import scored_shards, shards_by_metric
 from storage.store import Store
 from tasks.evaluate import published
 from tasks.images.photo import PhotoConfig, load_photo
-from tasks.images.rejection import Unusable
 from tasks.photos.places import photos_of
 from tasks.select.calibrate import TOP_SHARE, calibrate
 from tasks.select.review_effect import ReviewEffect, review_effect
@@ -91,7 +91,7 @@ def photo_loader(store: Store, sources: Sequence[Source], config: PhotoConfig) -
         if source is None:
             return None
         pixels = load_photo(photos_of(source.photos, store).read(path), config, source.exif_orientation == "apply")
-        return None if isinstance(pixels, Unusable) else pixels
+        return None if isinstance(pixels, Rejection) else pixels
 
     return load
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from dashboards.tiles import LoadPhoto
 from flows.dashboard_data.report import sources_still_there
+from storage.rejection import Rejection
 from storage.run_record import RunRecord
 from storage.shard import Row
 from storage.store import Store
 from tasks.images.photo import OpenedPhoto, PhotoConfig, open_photo, upright
-from tasks.images.rejection import Unusable
 from tasks.images.upright import Turn, turn_of
 from tasks.photos.places import photos_of
 
@@ -24,7 +24,7 @@ def upright_photos(store: Store, record: RunRecord, photos: Iterable[Row]) -> tu
     config = PhotoConfig.model_validate(record.configuration.get("photo", {}))
     sources = {source.name: source for source in sources_still_there(record)}
 
-    def opened(source: str, path: str) -> OpenedPhoto | Unusable | None:
+    def opened(source: str, path: str) -> OpenedPhoto | Rejection | None:
         return open_photo(photos_of(sources[source].photos, store).read(path), config) if source in sources else None
 
     turns: dict[tuple[str, str], Turn] = {}

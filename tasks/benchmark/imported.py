@@ -17,13 +17,13 @@ from storage.benchmark import FOLDER, HQ, LQ, OnProgress, commit_benchmark, writ
 from storage.digest import digest, sha256_of_file
 from storage.errors import InputError
 from storage.parquet import ROWS_WITH_IMAGES
+from storage.rejection import Rejection
 from storage.schema import with_image_feature
 from storage.snapshot import Snapshot
 from storage.store import Store
 from tasks.crop.crop import encode_png
 from tasks.evaluate.pairing import Pairing, pair, picture_files
 from tasks.images.picture_files import read_picture
-from tasks.images.rejection import Unusable
 
 VERSION = 1
 ROWS_PER_FILE = 1024
@@ -153,7 +153,7 @@ def _batches(
 def _png(path: Path) -> bytes:
     """The file's own bytes where it is a plain PNG, else a PNG of what it shows."""
     read = read_picture(path)
-    if isinstance(read, Unusable):
+    if isinstance(read, Rejection):
         raise InputError(f"{path}: {read.words}; a benchmark must be whole")
     picture = read.bgr
     own = path.read_bytes()

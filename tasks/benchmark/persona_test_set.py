@@ -5,7 +5,7 @@ Whatever a model may have seen in training is left out: crops whose photo is a n
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -17,6 +17,7 @@ from storage.digest import digest
 from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.reasons import Reason
+from storage.rejection import Rejection
 from storage.report import StageReport, Tally
 from storage.schema import REJECTS, with_image_feature
 from storage.scored_crops import ScoredShard
@@ -124,38 +125,20 @@ def sample(
                     out["drawn"].append({**{n: rows[i][n] for n in DRAWN.names if n != "score"}, "score": score[i]})
                 else:
                     tally.lose("crop", lost.reason)
-                    out["rejects"].append(lost.row(shard, rows[i]))
+                    out["rejects"].append(_reject_row(lost, shard, rows[i]))
             out.commit(tally.report())
     return shards
 
 
-@dataclass(frozen=True, slots=True)
-class NotDrawn:
-    """Why a crop is not in the benchmark."""
-
-    reason: Reason
-    value: float | None = None
-    limit: float | None = None
-    detail: str | None = None
-
-    def row(self, shard: Shard, crop: Row) -> Row:
-        """A row of REJECTS."""
-        return {
-            "stage": shard.stage,
-            "source": shard.source,
-            "item": "crop",
-            "photo_id": crop["photo_id"],
-            "outcome": self.reason.outcome,
-            "reason": self.reason,
-            "value": self.value,
-            "limit": self.limit,
-            "detail": f"crop {crop['crop_id']}{': ' + self.detail if self.detail else ''}",
-        }
+def _reject_row(lost: Rejection, shard: Shard, crop: Row) -> Row:
+    """A row of REJECTS about a crop."""
+    named = replace(lost, detail=f"crop {crop['crop_id']}{': ' + lost.detail if lost.detail else ''}")
+    return named.row(shard.stage, shard.source, "crop", {"photo_id": crop["photo_id"], "path": None})
 
 
 def draw(
     metadata: Metadata, train: TrainPhotos, lower_is_better: Mapping[str, bool], config: SampleConfig
-) -> dict[int, NotDrawn]:
+) -> dict[int, Rejection]:
     """Index of each crop that is not drawn → the first of these reasons that applies.
 
     1. NOT_SCORED: a metric has no value.
@@ -171,15 +154,15 @@ def draw(
     unknown = sorted(config.limits.keys() - crops.values.keys())
     if unknown:
         raise InputError(f"sample.limits names {unknown[0]!r}, which was not computed: add it to score.metrics")
-    lost: dict[int, NotDrawn] = {
-        i: NotDrawn(Reason.NOT_SCORED, detail=name)
+    lost: dict[int, Rejection] = {
+        i: Rejection(Reason.NOT_SCORED, detail=name)
         for name, values in crops.values.items()
         for i in np.flatnonzero(np.isnan(values)).tolist()
     }
     for name, best in config.limits.items():
         good = ~within_limit(crops.values[name], best, not lower_is_better[name])
         for i in np.flatnonzero(good).tolist():
-            lost.setdefault(i, NotDrawn(Reason.GOOD_QUALITY, float(crops.values[name][i]), best, name))
+            lost.setdefault(i, Rejection(Reason.GOOD_QUALITY, float(crops.values[name][i]), best, name))
     for i, seen in _in_train(crops.photo_phash, [i for i in range(num) if i not in lost], train, config):
         lost[i] = seen
 
@@ -187,18 +170,18 @@ def draw(
         return hashlib.blake2b(f"{config.seed}:{crops.crop_id[i]}".encode(), digest_size=16).digest()
 
     left = sorted((i for i in range(num) if i not in lost), key=place)
-    return lost | {i: NotDrawn(Reason.NOT_DRAWN) for i in left[config.size :]}
+    return lost | {i: Rejection(Reason.NOT_DRAWN) for i in left[config.size :]}
 
 
 def _in_train(
     photo_phash: np.ndarray, among: list[int], train: TrainPhotos, config: SampleConfig
-) -> Iterator[tuple[int, NotDrawn]]:
+) -> Iterator[tuple[int, Rejection]]:
     hashes = photo_phash[among]
     at, bits_apart = nearest(hashes, train.photo_phash)
     limit_bits = np.where(is_informative(hashes), config.near_duplicate_photo_bits, 0)
     for k in np.flatnonzero(bits_apart <= limit_bits).tolist():
         like = f"like the photo of crop {train.crop_id[at[k]]} in {train.snapshot.id}"
-        yield among[k], NotDrawn(Reason.PHOTO_IN_TRAIN, float(bits_apart[k]), float(limit_bits[k]), like)
+        yield among[k], Rejection(Reason.PHOTO_IN_TRAIN, float(bits_apart[k]), float(limit_bits[k]), like)
 
 
 def planned_test(store: Store, name: str, sampled: Sequence[Shard], about: Content) -> Snapshot:

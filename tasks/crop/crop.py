@@ -14,6 +14,7 @@ import numpy as np
 
 from storage.digest import RowsDigest, digest
 from storage.reasons import Outcome, Reason
+from storage.rejection import Rejection
 from storage.report import StageReport, Tally
 from storage.schema import CROPS, PHOTOS, REJECTS
 from storage.shard import Row, Shard, ShardWriter
@@ -21,7 +22,6 @@ from tasks.crop.filters import Candidate, CropConfig, choose_squares, people_in
 from tasks.crop.geometry import Box, share_inside
 from tasks.images.perceptual_hash import perceptual_hash
 from tasks.images.photo import OpenedPhoto, PhotoConfig, laplacian_variance, open_photo, upright
-from tasks.images.rejection import Unusable
 from tasks.images.upright import Turn, turn_of
 from tasks.photos.photos import Signature
 from tasks.photos.places import photos_of
@@ -65,10 +65,10 @@ def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, pho
             rows = boxes_of[photo["photo_id"]]
             tally.enter("photo")
             tally.enter("box", len(rows))
-            why_none = Unusable(Reason.NO_BOX_LEFT)
+            why_none = Rejection(Reason.NO_BOX_LEFT)
             num_crops = 0
             for box, outcome in crop_photo(photo, rows, source, config, photo_config, read):
-                if not isinstance(outcome, Unusable):
+                if not isinstance(outcome, Rejection):
                     tally.keep("box")
                     num_crops += 1
                     writer["crops"].append(outcome)
@@ -91,7 +91,7 @@ def crop_shard(boxes: Shard, out: Shard, source: Source, config: CropConfig, pho
 def _is_opened(photo: Row, rows: list[Row], config: CropConfig) -> bool:
     """Whether the photo itself is needed to tell what becomes of its boxes."""
     size = photo["width_px"], photo["height_px"]
-    return not all(size) or any(not isinstance(outcome, Unusable) for _, outcome in choose_squares(rows, size, config))
+    return not all(size) or any(not isinstance(outcome, Rejection) for _, outcome in choose_squares(rows, size, config))
 
 
 def crop_photo(
@@ -100,8 +100,8 @@ def crop_photo(
     source: Source,
     config: CropConfig,
     photo_config: PhotoConfig,
-    read: Callable[[str], bytes | Unusable],
-) -> Iterator[tuple[Row | None, Row | Unusable]]:
+    read: Callable[[str], bytes | Rejection],
+) -> Iterator[tuple[Row | None, Row | Rejection]]:
     """What becomes of every box of one photo: its row with a row of CROPS, or with the reason why there is none.
 
     If the photo itself is the reason, a last pair (None, reason) says so.
@@ -115,15 +115,15 @@ def crop_photo(
         read: gives the bytes of a photo by its path.
     """
     annotated = (photo["width_px"], photo["height_px"]) if photo["width_px"] and photo["height_px"] else None
-    outcomes: list[tuple[Row, Candidate | Unusable | None]] = [(row, None) for row in rows]
+    outcomes: list[tuple[Row, Candidate | Rejection | None]] = [(row, None) for row in rows]
     if annotated:
         outcomes = list(choose_squares(rows, annotated, config))
-        if all(isinstance(outcome, Unusable) for _, outcome in outcomes):
+        if all(isinstance(outcome, Rejection) for _, outcome in outcomes):
             yield from _lost(outcomes)  # turned upright, the boxes would not fare better
             return
     seen = _see(photo, annotated, source, open_photo(read(photo["path"]), photo_config))
-    if isinstance(seen, Unusable):
-        yield from ((row, outcome if isinstance(outcome, Unusable) else seen) for row, outcome in outcomes)
+    if isinstance(seen, Rejection):
+        yield from ((row, outcome if isinstance(outcome, Rejection) else seen) for row, outcome in outcomes)
         yield None, seen
         return
     if not annotated or seen.turn.with_boxes:
@@ -134,7 +134,7 @@ def crop_photo(
     if not candidates:
         return
     found = _read(seen, config)
-    if isinstance(found, Unusable):
+    if isinstance(found, Rejection):
         yield from ((as_annotated[candidate.row["box_id"]], found) for candidate in candidates)
         yield None, found
         return
@@ -152,8 +152,8 @@ def crop_photo(
 _PROVENANCE = [name for name in PHOTOS.names if name in CROPS.names]
 
 
-def _lost(outcomes: list[tuple[Row, Candidate | Unusable | None]]) -> Iterator[tuple[Row, Unusable]]:
-    return ((row, outcome) for row, outcome in outcomes if isinstance(outcome, Unusable))
+def _lost(outcomes: list[tuple[Row, Candidate | Rejection | None]]) -> Iterator[tuple[Row, Rejection]]:
+    return ((row, outcome) for row, outcome in outcomes if isinstance(outcome, Rejection))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +174,13 @@ class _Seen:
 
 
 def _see(
-    photo: Row, annotated: tuple[int, int] | None, source: Source, opened: OpenedPhoto | Unusable
-) -> _Seen | Unusable:
+    photo: Row, annotated: tuple[int, int] | None, source: Source, opened: OpenedPhoto | Rejection
+) -> _Seen | Rejection:
     """The opened photo, if it has the annotated size and it is known how it is turned."""
-    if isinstance(opened, Unusable):
+    if isinstance(opened, Rejection):
         return opened
     turn = turn_of(photo, opened.header, source.exif_orientation)
-    if isinstance(turn, Unusable):
+    if isinstance(turn, Rejection):
         return turn
     seen = _Seen(opened, turn)
     width, height = turn.size_of_boxes_px(seen.stored_px)
@@ -188,21 +188,21 @@ def _see(
         return seen
     orientation = opened.header.exif_orientation
     turned = f" with EXIF orientation {orientation}" if orientation > 1 else ""
-    return Unusable(
+    return Rejection(
         Reason.SIZE_MISMATCH, detail=f"{width}x{height}{turned}, annotated as {annotated[0]}x{annotated[1]}"
     )
 
 
-def _read(seen: _Seen, config: CropConfig) -> tuple[np.ndarray, np.ndarray, Row] | Unusable:
+def _read(seen: _Seen, config: CropConfig) -> tuple[np.ndarray, np.ndarray, Row] | Rejection:
     """Upright pixels of a photo, the same in grey, and what its crops say about it; if it is sharp."""
     pixels = seen.opened.pixels(apply_exif=False)
-    if isinstance(pixels, Unusable):
+    if isinstance(pixels, Rejection):
         return pixels
     pixels = upright(pixels, seen.turn.orientation)
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     sharpness = laplacian_variance(grey)
     if sharpness < config.min_laplacian_variance:
-        return Unusable(Reason.BLURRED_PHOTO, sharpness, config.min_laplacian_variance)
+        return Rejection(Reason.BLURRED_PHOTO, sharpness, config.min_laplacian_variance)
     about_photo = {
         "photo_width_px": pixels.shape[1],
         "photo_height_px": pixels.shape[0],

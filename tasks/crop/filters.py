@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from storage.frozen import Frozen
 from storage.reasons import Reason
+from storage.rejection import Rejection
 from storage.schema import FLAGS
 from storage.shard import Row
 from tasks.crop.geometry import (
@@ -21,7 +22,6 @@ from tasks.crop.geometry import (
     share_inside,
     square_around,
 )
-from tasks.images.rejection import Unusable
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Flag = Literal[
@@ -73,7 +73,7 @@ class Candidate:
 
 def choose_squares(
     rows: list[Row], size: tuple[int, int], config: CropConfig
-) -> Iterator[tuple[Row, Candidate | Unusable]]:
+) -> Iterator[tuple[Row, Candidate | Rejection]]:
     """Which boxes of a photo are cut out, from numbers alone; every row comes out exactly once.
 
     In this order: outside of the photo, flags, size, enlargement, crowding, what the square cuts off, and last
@@ -88,7 +88,7 @@ def choose_squares(
     for row in rows:
         box = clip(tuple(row["bbox_xyxy_px"]), *size)
         if box is None:
-            yield row, Unusable(Reason.OUTSIDE_PHOTO)
+            yield row, Rejection(Reason.OUTSIDE_PHOTO)
             continue
         candidate = Candidate(row, box, square_around(box, *size))
         lost = _unwanted_alone(candidate, config)
@@ -116,33 +116,33 @@ def choose_squares(
         overlaps = [(iou(candidate.square, other.square), other.row["box_id"]) for other in chosen]
         worst = max(overlaps, default=(0.0, ""))
         if worst[0] > config.max_square_iou:
-            yield candidate.row, Unusable(Reason.OVERLAPS_CHOSEN, worst[0], config.max_square_iou, f"box {worst[1]}")
+            yield candidate.row, Rejection(Reason.OVERLAPS_CHOSEN, worst[0], config.max_square_iou, f"box {worst[1]}")
         else:
             chosen.append(candidate)
             yield candidate.row, candidate
 
 
-def _unwanted_alone(candidate: Candidate, config: CropConfig) -> Unusable | None:
+def _unwanted_alone(candidate: Candidate, config: CropConfig) -> Rejection | None:
     """What speaks against a box whatever else is in the photo."""
     row, side = candidate.row, longer_side(candidate.box)
     flag = next((name for name in FLAGS if row[name] and name not in config.allowed_flags), None)
     if flag:
-        return Unusable(Reason.FLAG_NOT_ALLOWED, detail=flag)
+        return Rejection(Reason.FLAG_NOT_ALLOWED, detail=flag)
     if side < config.min_side_px:
-        return Unusable(Reason.TOO_SMALL, side, config.min_side_px)
+        return Rejection(Reason.TOO_SMALL, side, config.min_side_px)
     upscale = config.side_px / (candidate.square[2] - candidate.square[0])
     if upscale > config.max_upscale:
-        return Unusable(Reason.ENLARGED_TOO_MUCH, upscale, config.max_upscale)
+        return Rejection(Reason.ENLARGED_TOO_MUCH, upscale, config.max_upscale)
     return None
 
 
-def _unwanted_here(candidate: Candidate, crowd: float, config: CropConfig) -> Unusable | None:
+def _unwanted_here(candidate: Candidate, crowd: float, config: CropConfig) -> Rejection | None:
     """What speaks against a box in this photo."""
     if crowd > config.max_crowding:
-        return Unusable(Reason.CROWDED, crowd, config.max_crowding)
+        return Rejection(Reason.CROWDED, crowd, config.max_crowding)
     inside = share_inside(candidate.box, candidate.square)
     if inside < config.min_share_inside:
-        return Unusable(Reason.CUT_BY_SQUARE, inside, config.min_share_inside)
+        return Rejection(Reason.CUT_BY_SQUARE, inside, config.min_share_inside)
     return None
 
 

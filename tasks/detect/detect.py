@@ -8,12 +8,12 @@ import numpy as np
 from model.network.weights import Compute
 from storage.digest import digest
 from storage.reasons import Outcome, Reason
+from storage.rejection import Rejection
 from storage.report import StageReport, Tally
 from storage.schema import BOXES, PHOTOS, REJECTS
 from storage.shard import Row, Shard, ShardWriter
 from tasks.detect.person_detector import DetectConfig, Detection, Detector, find_people, open_detector
 from tasks.images.photo import PhotoConfig, load_photo
-from tasks.images.rejection import Unusable
 from tasks.photos.photos import Signature
 from tasks.photos.places import photos_of
 from tasks.sources.base import Source
@@ -72,7 +72,7 @@ def detect_shard(
     ):
         for photo, outcome in _people_in(rows, detector, source, config, photo_config, read):
             tally.enter("photo")
-            if isinstance(outcome, Unusable):
+            if isinstance(outcome, Rejection):
                 tally.lose("photo", outcome.reason)
                 writer["rejects"].append(outcome.row("detect", source.name, "photo", photo))
                 if outcome.reason.outcome is Outcome.FAILED:
@@ -93,21 +93,21 @@ def _people_in(
     source: Source,
     config: DetectConfig,
     photo_config: PhotoConfig,
-    read: Callable[[str], bytes | Unusable],
-) -> Iterator[tuple[Row, list[Detection] | Unusable]]:
+    read: Callable[[str], bytes | Rejection],
+) -> Iterator[tuple[Row, list[Detection] | Rejection]]:
     """Every photo with its people, or with the reason why there are none; the size of the read ones filled in."""
     for start in range(0, len(rows), detector.photos_per_pass):
         batch = rows[start : start + detector.photos_per_pass]
         loaded = [load_photo(read(row["path"]), photo_config, source.exif_orientation == "apply") for row in batch]
         people = iter(find_people(detector, [r for r in loaded if isinstance(r, np.ndarray)], config))
         for row, pixels in zip(batch, loaded, strict=True):
-            if isinstance(pixels, Unusable):
+            if isinstance(pixels, Rejection):
                 yield row, pixels
                 continue
             height_px, width_px = pixels.shape[:2]
             found = next(people)
             sized = {**row, "width_px": width_px, "height_px": height_px}
-            yield sized, found or Unusable(Reason.NO_PERSON_DETECTED, limit=config.confidence)
+            yield sized, found or Rejection(Reason.NO_PERSON_DETECTED, limit=config.confidence)
 
 
 def _box_row(photo: Row, number: int, detection: Detection) -> Row:

@@ -12,10 +12,10 @@ from storage.digest import digest, sha256_of_file
 from storage.errors import InputError
 from storage.evaluation import Kind
 from storage.parquet import Row
+from storage.rejection import Rejection
 from tasks.evaluate.pairing import pair, remarks
 from tasks.images.picture_files import read_picture
 from tasks.images.pictures import decoded
-from tasks.images.rejection import Unusable
 
 Pictures = list[np.ndarray | str]
 """A picture each, (H, W, 3) uint8 BGR, or the sentence why there is none."""
@@ -112,4 +112,4 @@ def _read(path: Path | None, folder: Path) -> np.ndarray | str:
     if path is None:
         return f"no picture of it in {folder.name}"
     picture = read_picture(path)
-    return f"{path.name}: {picture.words}" if isinstance(picture, Unusable) else picture.bgr
+    return f"{path.name}: {picture.words}" if isinstance(picture, Rejection) else picture.bgr

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from storage.reasons import Reason
+from storage.rejection import Rejection
 from tasks.images.jpeg import decode_jpeg
 from tasks.images.other_formats import opened, readable_formats
 from tasks.images.photo_header import PhotoHeader
-from tasks.images.rejection import Unusable
 from tasks.images.srgb import UnknownColoursError, cmyk_in_srgb, in_srgb
 
 _BACK = {
@@ -31,33 +31,33 @@ class Pixels(NamedTuple):
     """(H, W) uint8, 255 where opaque; None where the file says nothing of transparency."""
 
 
-def decode(data: bytes, header: PhotoHeader) -> Pixels | Unusable:
+def decode(data: bytes, header: PhotoHeader) -> Pixels | Rejection:
     """Every pixel of a file in the place where it is stored, as `header` announces it.
 
     JPEG, and PNG and WebP in eight-bit colours, take the shortest way; the rest goes through Pillow.
     """
     if header.pixel_format in ("other", "animated"):
-        return Unusable(Reason.PIXEL_FORMAT, detail=header.pixel_format)
+        return Rejection(Reason.PIXEL_FORMAT, detail=header.pixel_format)
     try:
         pixels = _decode(data, header)
     except UnknownColoursError as error:
-        return Unusable(Reason.COLOUR_SPACE, detail=str(error))
+        return Rejection(Reason.COLOUR_SPACE, detail=str(error))
     except (cv2.error, OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
-        return Unusable(Reason.DAMAGED_IMAGE, detail=" ".join(str(error).split()))
-    if not isinstance(pixels, Unusable) and pixels.bgr.shape[:2] != (header.height_px, header.width_px):
+        return Rejection(Reason.DAMAGED_IMAGE, detail=" ".join(str(error).split()))
+    if not isinstance(pixels, Rejection) and pixels.bgr.shape[:2] != (header.height_px, header.width_px):
         height, width = pixels.bgr.shape[:2]
-        return Unusable(
+        return Rejection(
             Reason.DAMAGED_IMAGE, detail=f"{width}x{height}, announced {header.width_px}x{header.height_px}"
         )
     return pixels
 
 
-def _decode(data: bytes, header: PhotoHeader) -> Pixels | Unusable:
+def _decode(data: bytes, header: PhotoHeader) -> Pixels | Rejection:
     if header.file_format == "jpeg":
         return _jpeg(data, header)
     if header.file_format == "png":
         whole = _checked_png(data)
-        if isinstance(whole, Unusable):
+        if isinstance(whole, Rejection):
             return whole
         data = whole
     if header.pixel_format == "float32":
@@ -67,26 +67,26 @@ def _decode(data: bytes, header: PhotoHeader) -> Pixels | Unusable:
     return _by_pillow(data, header)
 
 
-def _jpeg(data: bytes, header: PhotoHeader) -> Pixels | Unusable:
+def _jpeg(data: bytes, header: PhotoHeader) -> Pixels | Rejection:
     pixels = decode_jpeg(data, "CMYK" if header.pixel_format == "cmyk8" else "BGR")
-    if isinstance(pixels, Unusable):
+    if isinstance(pixels, Rejection):
         return pixels
     if header.pixel_format == "cmyk8":
         return Pixels(cmyk_in_srgb(pixels, header.icc_profile))
     return Pixels(in_srgb(pixels, header.icc_profile, header.pixel_format == "grey8"))
 
 
-def _eight_bit(data: bytes, header: PhotoHeader) -> Pixels | Unusable:
+def _eight_bit(data: bytes, header: PhotoHeader) -> Pixels | Rejection:
     mode = cv2.IMREAD_UNCHANGED if header.pixel_format == "rgba8" else cv2.IMREAD_COLOR
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
-        return Unusable(Reason.TRUNCATED_IMAGE)
+        return Rejection(Reason.TRUNCATED_IMAGE)
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
     colours = pixels if alpha is None else cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
     return Pixels(in_srgb(colours, header.icc_profile, is_grey=False), alpha)
 
 
-def _checked_png(data: bytes) -> bytes | Unusable:
+def _checked_png(data: bytes) -> bytes | Rejection:
     """The file if the checksum of every chunk holds; a missing end is added, since pixels do not depend on it."""
     at = 8
     while at + 8 <= len(data):
@@ -96,28 +96,30 @@ def _checked_png(data: bytes) -> bytes | Unusable:
         if end > len(data):
             break
         if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            return Unusable(Reason.DAMAGED_IMAGE, detail=f"the checksum of the {kind.decode('latin-1')} chunk is wrong")
+            return Rejection(
+                Reason.DAMAGED_IMAGE, detail=f"the checksum of the {kind.decode('latin-1')} chunk is wrong"
+            )
         at = end
     if kind != b"IDAT" or at < len(data):
-        return Unusable(Reason.TRUNCATED_IMAGE, detail=f"the {kind.decode('latin-1')} chunk ends too early")
+        return Rejection(Reason.TRUNCATED_IMAGE, detail=f"the {kind.decode('latin-1')} chunk ends too early")
     return data + b"\0\0\0\0IEND\xae\x42\x60\x82"
 
 
-def _floats(data: bytes, header: PhotoHeader) -> Pixels | Unusable:
+def _floats(data: bytes, header: PhotoHeader) -> Pixels | Rejection:
     """Numbers from 0 to 1; another range could mean anything."""
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if values is None:
-        return Unusable(Reason.DAMAGED_IMAGE)
+        return Rejection(Reason.DAMAGED_IMAGE)
     low, high = float(values.min()), float(values.max())
     if not (low >= -1e-3 and high <= 1.001):  # also where one is not a number
-        return Unusable(Reason.PIXEL_FORMAT, detail=f"float32 from {low:g} to {high:g}, not from 0 to 1")
+        return Rejection(Reason.PIXEL_FORMAT, detail=f"float32 from {low:g} to {high:g}, not from 0 to 1")
     if header.icc_profile is not None:
-        return Unusable(Reason.COLOUR_SPACE, detail="float32 with a colour profile")
+        return Rejection(Reason.COLOUR_SPACE, detail="float32 with a colour profile")
     levels = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
     return Pixels(cv2.cvtColor(levels, cv2.COLOR_GRAY2BGR) if levels.ndim == 2 else levels)
 
 
-def _by_pillow(data: bytes, header: PhotoHeader) -> Pixels | Unusable:
+def _by_pillow(data: bytes, header: PhotoHeader) -> Pixels | Rejection:
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # pyiqa switches it on for everybody
     with opened(data, ("PNG", "WEBP", *readable_formats())) as image:
         image.load()

@@ -11,16 +11,16 @@ import simplejpeg
 from PIL import ImageFile
 
 from storage.reasons import Reason
+from storage.rejection import Rejection
 from tasks.images.other_formats import opened
 from tasks.images.photo_header import is_frame, jpeg_segments
-from tasks.images.rejection import Unusable
 
 _END = b"\xff\xd9"
 _NO_END = "Premature end of JPEG file"
 _EXTRA_BEFORE = re.compile(r"extraneous bytes before marker 0x([0-9a-f]{2})")
 
 
-def decode_jpeg(data: bytes, mode: Literal["BGR", "CMYK"]) -> np.ndarray | Unusable:
+def decode_jpeg(data: bytes, mode: Literal["BGR", "CMYK"]) -> np.ndarray | Rejection:
     """(H, W, 3) BGR or (H, W, 4) CMYK with 255 = full ink, uint8, with every pixel that was encoded.
 
     Four faults touch no pixel and are passed over: no end marker, zeros in front of it, bytes between the header's
@@ -41,8 +41,8 @@ def decode_jpeg(data: bytes, mode: Literal["BGR", "CMYK"]) -> np.ndarray | Unusa
             break
         data = mended
     if _NO_END in words:
-        return Unusable(Reason.TRUNCATED_IMAGE, detail=_NO_END)
-    return Unusable(Reason.DAMAGED_IMAGE, detail=words[-1])
+        return Rejection(Reason.TRUNCATED_IMAGE, detail=_NO_END)
+    return Rejection(Reason.DAMAGED_IMAGE, detail=words[-1])
 
 
 def _is_of_adobe(data: bytes) -> bool:
@@ -95,11 +95,11 @@ def _has_every_scan(data: bytes) -> bool:
     return not any(missing.values())
 
 
-def _decode_leniently(data: bytes) -> np.ndarray | Unusable:
+def _decode_leniently(data: bytes) -> np.ndarray | Rejection:
     """(H, W, 3) BGR by Pillow, which also reads components of unusual proportions, but tells only coarse damage."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # pyiqa switches it on for everybody
     try:
         with opened(data, ["JPEG"]) as image:
             return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
     except (OSError, SyntaxError, ValueError) as error:
-        return Unusable(Reason.DAMAGED_IMAGE, detail=str(error))
+        return Rejection(Reason.DAMAGED_IMAGE, detail=str(error))

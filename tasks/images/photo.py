@@ -7,10 +7,10 @@ import numpy as np
 
 from storage.frozen import Frozen
 from storage.reasons import Reason
+from storage.rejection import Rejection
 from tasks.images.decode import Pixels, decode
 from tasks.images.other_formats import any_header
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, PhotoHeader, PixelFormat
-from tasks.images.rejection import Unusable
 
 
 class PhotoConfig(Frozen):
@@ -36,50 +36,50 @@ class OpenedPhoto:
         size = self.header.width_px, self.header.height_px
         return size[::-1] if apply_exif and self.header.is_turned else size
 
-    def pixels(self, apply_exif: bool) -> np.ndarray | Unusable:
+    def pixels(self, apply_exif: bool) -> np.ndarray | Rejection:
         """The photo as (H, W, 3) uint8 BGR in sRGB, upright if `apply_exif`; refused unless it is opaque."""
         picture = self.picture(apply_exif)
-        if isinstance(picture, Unusable):
+        if isinstance(picture, Rejection):
             return picture
         if picture.alpha is not None and picture.alpha.min() < 255:
-            return Unusable(Reason.PIXEL_FORMAT, detail=f"{self.header.pixel_format}, not opaque")
+            return Rejection(Reason.PIXEL_FORMAT, detail=f"{self.header.pixel_format}, not opaque")
         return picture.bgr
 
-    def picture(self, apply_exif: bool) -> Pixels | Unusable:
+    def picture(self, apply_exif: bool) -> Pixels | Rejection:
         """The photo with its transparency, upright if `apply_exif`."""
         picture = decode(self.data, self.header)
-        if isinstance(picture, Unusable) or not apply_exif:
+        if isinstance(picture, Rejection) or not apply_exif:
             return picture
         turn = self.header.exif_orientation
         return Pixels(upright(picture.bgr, turn), None if picture.alpha is None else upright(picture.alpha, turn))
 
 
-def open_photo(data: bytes | Unusable, config: PhotoConfig) -> OpenedPhoto | Unusable:
+def open_photo(data: bytes | Rejection, config: PhotoConfig) -> OpenedPhoto | Rejection:
     """A photo's bytes with its header, if that is acceptable; a reason why there are none is passed on."""
-    if isinstance(data, Unusable):
+    if isinstance(data, Rejection):
         return data
     header = _accepted_header(data, config)
-    return header if isinstance(header, Unusable) else OpenedPhoto(data, header)
+    return header if isinstance(header, Rejection) else OpenedPhoto(data, header)
 
 
-def load_photo(data: bytes | Unusable, config: PhotoConfig, apply_exif: bool) -> np.ndarray | Unusable:
+def load_photo(data: bytes | Rejection, config: PhotoConfig, apply_exif: bool) -> np.ndarray | Rejection:
     """A photo's bytes as (H, W, 3) uint8 BGR, upright if `apply_exif`; a reason why there are none is passed on."""
     opened = open_photo(data, config)
-    return opened if isinstance(opened, Unusable) else opened.pixels(apply_exif)
+    return opened if isinstance(opened, Rejection) else opened.pixels(apply_exif)
 
 
-def _accepted_header(data: bytes, config: PhotoConfig) -> PhotoHeader | Unusable:
+def _accepted_header(data: bytes, config: PhotoConfig) -> PhotoHeader | Rejection:
     try:
         header = any_header(data)
     except NotAnImageError as error:
-        return Unusable(Reason.NOT_AN_IMAGE, detail=str(error))
+        return Rejection(Reason.NOT_AN_IMAGE, detail=str(error))
     except HeaderTooShortError as error:
-        return Unusable(Reason.TRUNCATED_IMAGE, detail=str(error))
+        return Rejection(Reason.TRUNCATED_IMAGE, detail=str(error))
     num_pixels = header.width_px * header.height_px
     if num_pixels > config.max_pixels:
-        return Unusable(Reason.TOO_MANY_PIXELS, num_pixels, config.max_pixels, f"{header.width_px}x{header.height_px}")
+        return Rejection(Reason.TOO_MANY_PIXELS, num_pixels, config.max_pixels, f"{header.width_px}x{header.height_px}")
     if header.pixel_format not in config.pixel_formats:
-        return Unusable(Reason.PIXEL_FORMAT, detail=header.pixel_format)
+        return Rejection(Reason.PIXEL_FORMAT, detail=header.pixel_format)
     return header
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from storage.reasons import Reason
+from storage.rejection import Rejection
 from storage.shard import Row
 from tasks.images.photo_header import PhotoHeader
-from tasks.images.rejection import Unusable
 
 Setting = Literal["auto", "ignore", "apply", "apply_to_boxes"]
 Box = tuple[float, float, float, float]
@@ -43,7 +43,7 @@ class Turn:
         ]
 
 
-def turn_of(photo: Row, header: PhotoHeader, setting: Setting) -> Turn | Unusable:
+def turn_of(photo: Row, header: PhotoHeader, setting: Setting) -> Turn | Rejection:
     """How a photo is turned; refused where it is stored turned and nobody says what its boxes refer to.
 
     Args:
@@ -56,13 +56,13 @@ def turn_of(photo: Row, header: PhotoHeader, setting: Setting) -> Turn | Unusabl
         return Turn(exif if setting == "apply" else 1)
     if named is not None:
         if exif not in (1, named):
-            return Unusable(Reason.UNKNOWN_ORIENTATION, detail=f"EXIF orientation {exif}, but the source says {named}")
+            return Rejection(Reason.UNKNOWN_ORIENTATION, detail=f"EXIF orientation {exif}, but the source says {named}")
         return Turn(named, with_boxes=True)
     if exif == 1:
         return Turn()
     refer_to = "stored" if setting == "apply_to_boxes" else _shown(photo, header)
     if refer_to is None:
-        return Unusable(
+        return Rejection(
             Reason.UNKNOWN_ORIENTATION,
             detail=f"EXIF orientation {exif}: exif_orientation of the source is to say what the boxes refer to",
         )

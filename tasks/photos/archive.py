@@ -20,7 +20,7 @@ import rapidgzip
 
 from storage.errors import DamagedFileError
 from storage.reasons import Reason
-from tasks.images.rejection import Unusable
+from storage.rejection import Rejection
 from tasks.photos.byte_files import ByteFile, LocalFile
 from tasks.photos.name_table import Entry
 from tasks.photos.photos import MAX_FILE_BYTES
@@ -110,29 +110,29 @@ def _entry(path: str, offset: int, size: int, stamp: str, packed_size: int = -1)
     }
 
 
-def read_member(file: ByteFile, entry: Entry, stops: Path | None, num_bytes: int | None = None) -> bytes | Unusable:
+def read_member(file: ByteFile, entry: Entry, stops: Path | None, num_bytes: int | None = None) -> bytes | Rejection:
     """The bytes of one file in an archive, or the first `num_bytes` of them where that is cheaper."""
     size = entry["size"]
     if size > MAX_FILE_BYTES:
-        return Unusable(Reason.UNREADABLE_FILE, size, MAX_FILE_BYTES, "bytes")
+        return Rejection(Reason.UNREADABLE_FILE, size, MAX_FILE_BYTES, "bytes")
     if not size:
-        return Unusable(Reason.EMPTY_FILE)
+        return Rejection(Reason.EMPTY_FILE)
     if entry["packed_size"] >= 0:
         return _unzipped(file, entry)
     wanted = size if num_bytes is None else min(size, num_bytes)
     data = file.read(entry["offset"], wanted) if stops is None else _from_gzip(file, stops, entry["offset"], wanted)
-    return data if len(data) == wanted else Unusable(Reason.TRUNCATED_IMAGE, detail="the archive ends before")
+    return data if len(data) == wanted else Rejection(Reason.TRUNCATED_IMAGE, detail="the archive ends before")
 
 
-def _unzipped(file: ByteFile, entry: Entry) -> bytes | Unusable:
+def _unzipped(file: ByteFile, entry: Entry) -> bytes | Rejection:
     offset, packed = entry["offset"], entry["packed_size"]
     data = file.read(offset, packed + _UNKNOWN_EXTRA_BYTES)
     if data[:4] != b"PK\x03\x04" or len(data) < _LOCAL_HEADER_BYTES:
-        return Unusable(Reason.UNREADABLE_FILE, detail="the archive is damaged here: no local header")
+        return Rejection(Reason.UNREADABLE_FILE, detail="the archive is damaged here: no local header")
     flags, method = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
     start = _LOCAL_HEADER_BYTES + int.from_bytes(data[26:28], "little") + int.from_bytes(data[28:30], "little")
     if flags & 1 or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return Unusable(Reason.UNREADABLE_FILE, detail="encrypted" if flags & 1 else f"zip method {method}")
+        return Rejection(Reason.UNREADABLE_FILE, detail="encrypted" if flags & 1 else f"zip method {method}")
     if start > len(data) or (method == zipfile.ZIP_STORED and start + entry["size"] > len(data)):
         data += file.read(offset + len(data), start + entry["size"] - len(data))
     try:
@@ -140,9 +140,9 @@ def _unzipped(file: ByteFile, entry: Entry) -> bytes | Unusable:
         stored = method == zipfile.ZIP_STORED
         content = data[start : start + entry["size"]] if stored else inflate.decompress(data[start:], entry["size"])
     except zlib.error as error:
-        return Unusable(Reason.UNREADABLE_FILE, detail=f"the archive is damaged here: {error}")
+        return Rejection(Reason.UNREADABLE_FILE, detail=f"the archive is damaged here: {error}")
     if len(content) != entry["size"] or f"{zlib.crc32(content):08x}" != entry["stamp"]:
-        return Unusable(Reason.UNREADABLE_FILE, detail="the archive is damaged here: another checksum")
+        return Rejection(Reason.UNREADABLE_FILE, detail="the archive is damaged here: another checksum")
     return content
 
 

@@ -10,7 +10,7 @@ import obstore
 
 from storage.errors import DiskOrNetworkError, InputError
 from storage.reasons import Reason
-from tasks.images.rejection import Unusable
+from storage.rejection import Rejection
 from tasks.photos.name_table import Entry, NameTable, write_table
 from tasks.photos.names import Parts, parts_of
 from tasks.photos.object_store import ObjectAddress, as_sentence, open_store
@@ -50,7 +50,7 @@ class Bucket:
     def read(self, entry: Entry, num_bytes: int | None = None) -> Taken:
         """The bytes of one of them, with their signature."""
         found = self.read_exactly(entry["path"], num_bytes)
-        return (Unusable(Reason.MISSING_FILE, detail=entry["path"]), None) if found is None else found
+        return (Rejection(Reason.MISSING_FILE, detail=entry["path"]), None) if found is None else found
 
     def read_exactly(self, path: str, num_bytes: int | None = None) -> Taken | None:
         """The bytes of the object of exactly this path, with their signature; None where there is none."""
@@ -60,20 +60,20 @@ class Bucket:
         try:
             if num_bytes is not None:
                 start = obstore.get_range(store, key, start=0, length=num_bytes)
-                return bytes(start) or Unusable(Reason.EMPTY_FILE), None
+                return bytes(start) or Rejection(Reason.EMPTY_FILE), None
             answer = obstore.get(store, key)
             size = answer.meta["size"]
             signature: Signature = [size, answer.meta["e_tag"] or str(answer.meta["last_modified"])]
             if size > MAX_FILE_BYTES:
-                return Unusable(Reason.UNREADABLE_FILE, size, MAX_FILE_BYTES, "bytes"), signature
-            return bytes(answer.bytes()) or Unusable(Reason.EMPTY_FILE), signature
+                return Rejection(Reason.UNREADABLE_FILE, size, MAX_FILE_BYTES, "bytes"), signature
+            return bytes(answer.bytes()) or Rejection(Reason.EMPTY_FILE), signature
         except FileNotFoundError:
             return None
         except obstore.exceptions.PermissionDeniedError as error:
-            return Unusable(Reason.UNREADABLE_FILE, detail=as_sentence(path, error)), None
+            return Rejection(Reason.UNREADABLE_FILE, detail=as_sentence(path, error)), None
         except obstore.exceptions.BaseError as error:
             if num_bytes is not None and "416" in str(error):  # no range of an empty object can be asked for
-                return Unusable(Reason.EMPTY_FILE), None
+                return Rejection(Reason.EMPTY_FILE), None
             raise DiskOrNetworkError(as_sentence(f"{self.at.shown}/{path}", error)) from error
 
     def signature(self, entry: Entry) -> Signature:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from storage.reasons import Reason
-from tasks.images.rejection import Unusable
+from storage.rejection import Rejection
 from tasks.photos.name_table import Entry, NameTable, write_table
 from tasks.photos.names import Parts, is_image, parts_of
 from tasks.photos.photos import MAX_FILE_BYTES, Listed, Signature, Taken, Unlisted
@@ -33,7 +33,7 @@ class LocalFolder:
     def read(self, entry: Entry, num_bytes: int | None = None) -> Taken:
         """The bytes of a file that was found here, with their signature."""
         found = self.read_exactly(entry["path"], num_bytes)
-        return (Unusable(Reason.MISSING_FILE, detail=entry["path"]), None) if found is None else found
+        return (Rejection(Reason.MISSING_FILE, detail=entry["path"]), None) if found is None else found
 
     def read_exactly(self, path: str, num_bytes: int | None = None) -> Taken | None:
         """The bytes of the file of exactly this path, or the first `num_bytes` of them; None where there is none.
@@ -45,26 +45,26 @@ class LocalFolder:
         try:
             handle = self._open(path)
             if handle is None:
-                return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=path), None
+                return Rejection(Reason.PATH_OUTSIDE_ROOT, detail=path), None
         except FileNotFoundError:
             return None
         except ValueError:  # a NUL in the name
-            return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=repr(path)), None
+            return Rejection(Reason.PATH_OUTSIDE_ROOT, detail=repr(path)), None
         except OSError as error:
-            return Unusable(Reason.UNREADABLE_FILE, detail=error.strerror), None
+            return Rejection(Reason.UNREADABLE_FILE, detail=error.strerror), None
         try:
             facts = os.fstat(handle)
             if not stat.S_ISREG(facts.st_mode):
-                return Unusable(Reason.UNREADABLE_FILE, detail="not a plain file"), None
+                return Rejection(Reason.UNREADABLE_FILE, detail="not a plain file"), None
             if facts.st_size > MAX_FILE_BYTES:
-                return Unusable(Reason.UNREADABLE_FILE, facts.st_size, MAX_FILE_BYTES, "bytes"), None
+                return Rejection(Reason.UNREADABLE_FILE, facts.st_size, MAX_FILE_BYTES, "bytes"), None
             with open(handle, "rb", buffering=0, closefd=False) as file:
                 data = file.read() if num_bytes is None else file.read(num_bytes)
         except OSError as error:
-            return Unusable(Reason.UNREADABLE_FILE, detail=error.strerror), None
+            return Rejection(Reason.UNREADABLE_FILE, detail=error.strerror), None
         finally:
             os.close(handle)
-        return data or Unusable(Reason.EMPTY_FILE), [facts.st_size, facts.st_mtime_ns]
+        return data or Rejection(Reason.EMPTY_FILE), [facts.st_size, facts.st_mtime_ns]
 
     def _open(self, path: str) -> int | None:
         """A handle on the file, None where its real place is not below the folder."""

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from storage.reasons import Reason
-from tasks.images.rejection import Unusable
+from storage.rejection import Rejection
 
 Signature = list[int | str]
 """What tells one file from another under the same name without reading it, such as [size in bytes, mtime in ns]."""
@@ -32,7 +32,7 @@ class Unlisted(NamedTuple):
     is_folder: bool
 
 
-Taken = tuple[bytes | Unusable, Signature | None]
+Taken = tuple[bytes | Rejection, Signature | None]
 """What was read, with its signature at that moment where there is one."""
 
 
@@ -42,10 +42,10 @@ class Photos(Protocol):
     Small when pickled; what is open stays in its process. Nothing outside of the configured places is ever read.
     """
 
-    def read(self, path: str) -> bytes | Unusable:
+    def read(self, path: str) -> bytes | Rejection:
         """The bytes of a photo, or why there are none."""
 
-    def start(self, path: str, num_bytes: int) -> bytes | Unusable:
+    def start(self, path: str, num_bytes: int) -> bytes | Rejection:
         """The first `num_bytes` of a photo, or all of them where that is as cheap."""
 
     def where(self, path: str) -> str | None:
@@ -54,7 +54,7 @@ class Photos(Protocol):
     def signature(self, path: str) -> Signature | None:
         """What changes when the photo does, or None where it is not there."""
 
-    def reading(self, paths: Sequence[str]) -> AbstractContextManager[Callable[[str], bytes | Unusable]]:
+    def reading(self, paths: Sequence[str]) -> AbstractContextManager[Callable[[str], bytes | Rejection]]:
         """`read` for photos that will be asked for in this order, some of them perhaps never; it may read ahead."""
 
     def taken(self) -> dict[str, Signature]:

@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BeforeValidator
 
 from storage.errors import DiskOrNetworkError, InputError
 from storage.reasons import Reason
+from storage.rejection import Rejection
 from storage.store import Store
-from tasks.images.rejection import Unusable
 from tasks.photos.archives import Archives
 from tasks.photos.bucket import Bucket, objects_below
 from tasks.photos.byte_files import ByteFile, LocalFile, RemoteFile
@@ -149,13 +149,13 @@ class _Places:
     def beside(self, places: tuple[str, ...]) -> Photos:
         return photos_of(places, self._store)
 
-    def read(self, path: str) -> bytes | Unusable:
+    def read(self, path: str) -> bytes | Rejection:
         return self._read(path, None)
 
-    def start(self, path: str, num_bytes: int) -> bytes | Unusable:
+    def start(self, path: str, num_bytes: int) -> bytes | Rejection:
         return self._read(path, num_bytes)
 
-    def _read(self, path: str, num_bytes: int | None) -> bytes | Unusable:
+    def _read(self, path: str, num_bytes: int | None) -> bytes | Rejection:
         data, signature = self._taken_from_place(path, num_bytes)
         if isinstance(data, bytes) and num_bytes is None and signature is not None:
             self._taken[path] = [*signature, xxhash.xxh3_64_hexdigest(data)]
@@ -163,13 +163,13 @@ class _Places:
 
     def _taken_from_place(self, path: str, num_bytes: int | None) -> Taken:
         if parts_of(path) is None:
-            return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=repr(path)), None
+            return Rejection(Reason.PATH_OUTSIDE_ROOT, detail=repr(path)), None
         if len(self.places) == 1 and not isinstance(self.places[0], Archives):
             found = self.places[0].read_exactly(path, num_bytes)  # no need to know what else lies there
             if found is not None:
                 return found
         located = self._locate(path)
-        if isinstance(located, Unusable):
+        if isinstance(located, Rejection):
             return located, None
         place, entry = located
         return place.read(entry, num_bytes)
@@ -186,19 +186,19 @@ class _Places:
 
     def where(self, path: str) -> str | None:
         located = self._locate(path, by_list=True)
-        if isinstance(located, Unusable):
+        if isinstance(located, Rejection):
             return None
         place, entry = located
         return f"{self.places.index(place)}/{entry.get('archive', 0)}/{entry['path']}"
 
     def signature(self, path: str) -> Signature | None:
         located = self._locate(path)
-        if isinstance(located, Unusable):
+        if isinstance(located, Rejection):
             return ["several", located.detail or ""] if located.reason is Reason.AMBIGUOUS_FILE else None
         place, entry = located
         return place.signature(entry)
 
-    def reading(self, paths: Sequence[str]) -> AbstractContextManager[Callable[[str], bytes | Unusable]]:
+    def reading(self, paths: Sequence[str]) -> AbstractContextManager[Callable[[str], bytes | Rejection]]:
         if any(place.is_remote for place in self.places):
             return read_ahead(self.read, paths)
         return nullcontext(self.read)  # the operating system reads ahead by itself
@@ -207,7 +207,7 @@ class _Places:
         for place in self.places:
             yield from place.listing()
 
-    def _locate(self, path: str, by_list: bool = False) -> tuple[Place, Entry] | Unusable:
+    def _locate(self, path: str, by_list: bool = False) -> tuple[Place, Entry] | Rejection:
         """Where a listed photo lies, or why that cannot be said; `by_list` asks no bucket about single objects."""
         found: list[tuple[Place, Entry]] = []
         listed = [p for p in self.places if isinstance(p, Archives) or (by_list and p.is_slow_to_ask)]
@@ -217,7 +217,7 @@ class _Places:
                 found += [] if entry is None else [(place, entry)]
         parts = parts_of(path)
         if parts is None and not found:
-            return Unusable(Reason.PATH_OUTSIDE_ROOT, detail=path)
+            return Rejection(Reason.PATH_OUTSIDE_ROOT, detail=path)
         if parts is not None:
             others = [place for place in self.places if not found or place in listed]
             candidates = [(place, entry) for place in others for entry in place.find(parts)]
@@ -225,8 +225,8 @@ class _Places:
                 candidates = [c for c in candidates if c[1]["path"] == "/".join(parts)]
             found += candidates
         if not found:
-            return Unusable(Reason.MISSING_FILE, detail=path)
+            return Rejection(Reason.MISSING_FILE, detail=path)
         if len(found) > 1:
             shown = ", ".join(entry["path"] for _, entry in found[:3])
-            return Unusable(Reason.AMBIGUOUS_FILE, len(found), 1, f"{path}: {shown}")
+            return Rejection(Reason.AMBIGUOUS_FILE, len(found), 1, f"{path}: {shown}")
         return found[0]

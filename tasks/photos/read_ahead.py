@@ -5,26 +5,26 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from tasks.images.rejection import Unusable
+from storage.rejection import Rejection
 
 IN_FLIGHT = 24
 """Photos on their way or waiting, per process: at 50 ms each that is 480 a second, in a few megabytes."""
 
-Read = Callable[[str], bytes | Unusable]
+Read = Callable[[str], bytes | Rejection]
 
 
 @contextmanager
 def read_ahead(read: Read, paths: Sequence[str]) -> Iterator[Read]:
     """`read`, with the next IN_FLIGHT of `paths` on their way; they are asked for in this order, some perhaps never."""
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        waiting: deque[tuple[str, Future[bytes | Unusable]]] = deque()
+        waiting: deque[tuple[str, Future[bytes | Rejection]]] = deque()
         rest = iter(paths)
 
         def top_up() -> None:
             while len(waiting) < IN_FLIGHT and (path := next(rest, None)) is not None:
                 waiting.append((path, pool.submit(read, path)))
 
-        def get(path: str) -> bytes | Unusable:
+        def get(path: str) -> bytes | Rejection:
             top_up()
             while waiting:
                 announced, future = waiting.popleft()

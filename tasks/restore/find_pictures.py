@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from storage.errors import InputError
 from storage.reasons import Reason
-from tasks.images.rejection import Unusable
+from storage.rejection import Rejection
 from tasks.photos.names import is_image, is_litter
 
 
@@ -18,7 +18,7 @@ class Job(NamedTuple):
     path: Path
     output: str
     """Path of the result, below the output folder."""
-    why_not: Unusable | None = None
+    why_not: Rejection | None = None
     """Known before the picture is opened: its folder cannot be read, or another input has this output already."""
 
 
@@ -54,7 +54,7 @@ def find_pictures(inputs: Sequence[str], out: Path) -> Found:
         taken_by = first.setdefault(job.output, job.path)
         if taken_by != job.path and job.why_not is None:
             words = f"{job.output} comes from {taken_by}: rename one"
-            job = job._replace(why_not=Unusable(Reason.OUTPUT_TAKEN, detail=words))
+            job = job._replace(why_not=Rejection(Reason.OUTPUT_TAKEN, detail=words))
         jobs.append(job)
         if os.path.realpath(out / job.output) in found:
             raise InputError(f"{out / job.output} would be replaced, which is an input: choose another output folder")
@@ -81,7 +81,7 @@ def _pictures_of(text: str, out: Path) -> Iterator[Job | None]:
         yield Job(given, _output(Path(given.name)))
 
 
-def _walk(folder: Path, seen: set[tuple[int, int] | None]) -> Iterator[tuple[Path, Unusable | None]]:
+def _walk(folder: Path, seen: set[tuple[int, int] | None]) -> Iterator[tuple[Path, Rejection | None]]:
     """Every file below a folder, and every folder that cannot be read with the reason.
 
     Links are followed, but no folder is entered twice, so circles end.
@@ -94,7 +94,7 @@ def _walk(folder: Path, seen: set[tuple[int, int] | None]) -> Iterator[tuple[Pat
         with os.scandir(folder) as found:
             names = sorted(entry.name for entry in found)
     except OSError as error:
-        yield folder, Unusable(Reason.UNREADABLE_FILE, detail=f"folder: {error.strerror}")
+        yield folder, Rejection(Reason.UNREADABLE_FILE, detail=f"folder: {error.strerror}")
         return
     for name in names:
         path = folder / name

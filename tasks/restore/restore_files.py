@@ -14,10 +14,10 @@ from model.restoration.restore import Restorer
 from model.training.exit_codes import is_out_of_memory
 from storage.digest import canonical_json, digest
 from storage.reasons import Reason
+from storage.rejection import Rejection
 from storage.store import Store
 from tasks.images.decode import Pixels
 from tasks.images.picture_files import picture_of, read_bytes
-from tasks.images.rejection import Unusable
 from tasks.restore.find_pictures import Found, Job
 from tasks.restore.restored_png import is_made_of, png_bytes
 
@@ -92,7 +92,7 @@ def _restore_some(jobs: Sequence[Job], store: Store, restorer: Restorer, how: st
     readable: list[tuple[Job, str, Pixels]] = []
     for job in jobs:
         data = job.why_not or read_bytes(job.path)
-        if isinstance(data, Unusable):
+        if isinstance(data, Rejection):
             yield job, _row(job, data)
             continue
         made_of = digest(how, hashlib.sha256(data).hexdigest())
@@ -100,13 +100,13 @@ def _restore_some(jobs: Sequence[Job], store: Store, restorer: Restorer, how: st
             yield job, _row(job, before=True)
             continue
         picture = _picture(data, restorer)
-        if isinstance(picture, Unusable):
+        if isinstance(picture, Rejection):
             yield job, _row(job, picture)
         else:
             readable.append((job, made_of, picture))
     restored = _restored([picture.bgr for *_, picture in readable], restorer)
     for (job, made_of, picture), bgr in zip(readable, restored, strict=True):
-        why_not = bgr if isinstance(bgr, Unusable) else _write(store, job.output, bgr, picture.alpha, made_of)
+        why_not = bgr if isinstance(bgr, Rejection) else _write(store, job.output, bgr, picture.alpha, made_of)
         if why_not:
             yield job, _row(job, why_not)
         else:
@@ -116,7 +116,7 @@ def _restore_some(jobs: Sequence[Job], store: Store, restorer: Restorer, how: st
 
 def _row(
     job: Job,
-    why_not: Unusable | None = None,
+    why_not: Rejection | None = None,
     before: bool = False,
     tiled: bool | None = None,
     seconds: float | None = None,
@@ -132,20 +132,20 @@ def _row(
     }
 
 
-def _picture(data: bytes, restorer: Restorer) -> Pixels | Unusable:
+def _picture(data: bytes, restorer: Restorer) -> Pixels | Rejection:
     """The picture, upright, if the restorer takes it."""
     try:
         picture = picture_of(data, int(restorer.config.max_megapixels * 1e6))
-        if not isinstance(picture, Unusable):
+        if not isinstance(picture, Rejection):
             restorer.working_size_px(picture.bgr)
         return picture
     except MemoryError:
-        return Unusable(Reason.NOT_RESTORED, detail="there is not enough memory to decode it")
+        return Rejection(Reason.NOT_RESTORED, detail="there is not enough memory to decode it")
     except ValueError as error:  # of `working_size_px`
-        return Unusable(Reason.TOO_MANY_PIXELS, detail=str(error))
+        return Rejection(Reason.TOO_MANY_PIXELS, detail=str(error))
 
 
-def _restored(pictures: list[np.ndarray], restorer: Restorer) -> list[np.ndarray | Unusable]:
+def _restored(pictures: list[np.ndarray], restorer: Restorer) -> list[np.ndarray | Rejection]:
     """The results, or why there is none."""
     try:
         return list(restorer.restore(pictures))
@@ -154,16 +154,16 @@ def _restored(pictures: list[np.ndarray], restorer: Restorer) -> list[np.ndarray
             raise
         if len(pictures) == 1:
             words = " ".join(str(error).split()) or "there is not enough memory"
-            return [Unusable(Reason.NOT_RESTORED, detail=words)]
+            return [Rejection(Reason.NOT_RESTORED, detail=words)]
     return [_restored([picture], restorer)[0] for picture in pictures]
 
 
-def _write(store: Store, output: str, bgr: np.ndarray, alpha: np.ndarray | None, made_of: str) -> Unusable | None:
+def _write(store: Store, output: str, bgr: np.ndarray, alpha: np.ndarray | None, made_of: str) -> Rejection | None:
     try:
         with store.new_file(output) as aside:
             aside.write_bytes(png_bytes(bgr, alpha, made_of))
     except OSError as error:
         if error.errno not in _BAD_NAME:
             raise
-        return Unusable(Reason.NOT_WRITTEN, detail=f"{output}: {error.strerror}")
+        return Rejection(Reason.NOT_WRITTEN, detail=f"{output}: {error.strerror}")
     return None

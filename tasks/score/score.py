@@ -17,10 +17,10 @@ from storage.digest import digest
 from storage.errors import InputError
 from storage.frozen import Frozen
 from storage.reasons import Reason
+from storage.rejection import Rejection
 from storage.report import StageReport, Tally
 from storage.schema import REJECTS, SCORES
 from storage.shard import Row, Shard, ShardWriter
-from tasks.images.rejection import Unusable
 from tasks.metrics.iqa import checked_name, measure, weights_of
 
 VERSION = 1
@@ -104,7 +104,7 @@ def _write(rows: list[Row], values: list[float], metric: str, out: Shard, writer
             writer["scores"].append({"crop_id": row["crop_id"], "metric": metric, "value": value})
             continue
         tally.lose("crop", Reason.SCORE_NOT_FINITE)
-        why = Unusable(Reason.SCORE_NOT_FINITE, detail=f"{metric} of crop {row['crop_id']} is {value}")
+        why = Rejection(Reason.SCORE_NOT_FINITE, detail=f"{metric} of crop {row['crop_id']} is {value}")
         photo = {"photo_id": row["photo_id"], "path": row["photo_path"]}
         box = {"box_id": row["box_id"], "bbox_xyxy_px": None}
         writer["rejects"].append(why.row(out.stage, out.source, "crop", photo, box))

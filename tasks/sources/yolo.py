@@ -16,8 +16,8 @@ from storage.digest import digest
 from storage.errors import InputError
 from storage.frozen import HOW
 from storage.reasons import Reason
+from storage.rejection import Rejection
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, read_header
-from tasks.images.rejection import Unusable
 from tasks.photos.names import is_image, is_litter, stem_of
 from tasks.photos.photos import Listed, Photos
 from tasks.sources.annotation_file import AnnotationFile
@@ -91,7 +91,7 @@ class YoloSource(Source):
 
     def _photo(self, path: str, people: dict[int, str], photos: Photos) -> Iterator[Records]:
         text = photos.read(_labels_of(path))
-        lines = [] if isinstance(text, Unusable) else text.decode("utf-8-sig", "replace").splitlines()
+        lines = [] if isinstance(text, Rejection) else text.decode("utf-8-sig", "replace").splitlines()
         found: list[tuple[int, str, list[float]]] = []
         for number, line in enumerate(lines, 1):
             try:
@@ -105,7 +105,7 @@ class YoloSource(Source):
             yield Photo(path, path, boxes_refer_to="upright")
             return
         size = _upright_size(path, photos)
-        if isinstance(size, Unusable):
+        if isinstance(size, Rejection):
             lost = Unread("photo", size.reason, size.detail or "", path, path=path, signature=photos.signature(path))
             yield lost
             yield from (lost._replace(item="box", box_id=str(number)) for number, _, _ in found)
@@ -139,16 +139,16 @@ def _is_below(path: str, folders: list[str]) -> bool:
     return any(f"/{folder}/" in f"/{path}" for folder in folders)
 
 
-def _upright_size(path: str, photos: Photos) -> tuple[int, int] | Unusable:
+def _upright_size(path: str, photos: Photos) -> tuple[int, int] | Rejection:
     for data in (photos.start(path, HEADER_BYTES), photos.read(path)):
-        if isinstance(data, Unusable):
+        if isinstance(data, Rejection):
             return data
         try:
             header = read_header(data)
         except HeaderTooShortError:
             continue
         except NotAnImageError as error:
-            return Unusable(Reason.NOT_AN_IMAGE, detail=str(error))
+            return Rejection(Reason.NOT_AN_IMAGE, detail=str(error))
         size = header.width_px, header.height_px
         return size[::-1] if header.is_turned else size
-    return Unusable(Reason.TRUNCATED_IMAGE, detail="the header does not end")
+    return Rejection(Reason.TRUNCATED_IMAGE, detail="the header does not end")

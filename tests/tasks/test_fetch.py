@@ -12,9 +12,9 @@ import pytest
 
 from storage.errors import InputError
 from storage.store import Store
-from tasks.photos.fetch import TRIES, FetchConfig, fetch
 from tasks.photos.photos import Listed
 from tasks.photos.places import photos_of
+from tasks.sources.fetch import TRIES, FetchConfig, fetch
 
 
 @pytest.fixture

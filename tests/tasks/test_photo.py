@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, ImageOps
 from storage.reasons import Reason
 from storage.store import Store
 from tasks.images.perceptual_hash import perceptual_hash
-from tasks.images.photo import PhotoConfig, Unusable, laplacian_variance, load_photo, open_photo
+from tasks.images.photo import PhotoConfig, Rejection, laplacian_variance, load_photo, open_photo
 from tasks.images.photo_header import HeaderTooShortError, NotAnImageError, PixelFormat, read_header
 from tasks.images.picture_files import read_bytes
 from tasks.images.rgb_profile import ADOBE_RGB, SRGB_CHROMATICITIES, named_colours, rgb_profile
@@ -126,7 +126,7 @@ def test_bad_file_gives_its_reason(tmp_path, name, capfd):
     data, reason = BAD[name]
     (tmp_path / "photo.jpg").write_bytes(data)
     found = load_photo(lying_in(tmp_path).read("photo.jpg"), CONFIG, apply_exif=False)
-    assert isinstance(found, Unusable)
+    assert isinstance(found, Rejection)
     assert found.reason is reason
     if name != "png that says it is larger":  # with the right checksum, which only malice has; libpng speaks of it
         assert capfd.readouterr() == ("", "")
@@ -191,7 +191,7 @@ def test_no_damaged_jpeg_is_read(shared_data, name, capfd):
         data = path.read_bytes()
         at = int(rng.integers(len(data) // 4, len(data) - 5000))
         found = load(DAMAGE[name](data, at), EVERYTHING)
-        assert isinstance(found, Unusable), path
+        assert isinstance(found, Rejection), path
         assert found.reason in (Reason.DAMAGED_IMAGE, Reason.TRUNCATED_IMAGE) and found.detail
     assert capfd.readouterr() == ("", "")
 
@@ -344,7 +344,7 @@ def test_whatever_is_changed_a_file_is_read_or_has_a_reason(kind, changes, draw)
     for at, value in changes:
         data[at % len(data)] = value
     found = load(bytes(data[: draw.draw(st.integers(0, len(data)))]), EVERYTHING)
-    assert isinstance(found, np.ndarray | Unusable)
+    assert isinstance(found, np.ndarray | Rejection)
 
 
 CASES = {
@@ -368,7 +368,7 @@ def picture_cases(shared_cases, tmp_path_factory):
 def test_pictures_as_people_have_them(picture_cases, capfd):
     data = {name: read_bytes(picture_cases / name) for name in CASES}
     found = {name: load(data[name]) for name in CASES}
-    assert {name: pixels.reason if isinstance(pixels, Unusable) else None for name, pixels in found.items()} == CASES
+    assert {name: pixels.reason if isinstance(pixels, Rejection) else None for name, pixels in found.items()} == CASES
     whole = found["whole.jpg"]
     for name in ("whole.JPEG", "whole.jfif", "whole.bmp", "no-end-marker.jpg", f"{'L' * 251}.jpg"):
         assert np.array_equal(found[name], whole)

@@ -8,7 +8,7 @@ from storage.shard import Row
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
+class Rejection:
     """The reason, with what was measured and the limit that it was held against."""
 
     reason: Reason

@@ -110,7 +110,7 @@ class Stages:
             self.store,
             self.config.name,
             self.config.content(),
-            settings=self.config.model_dump(mode="json"),
+            settings=self.config.model_dump(mode="json", exclude={"root"}),  # the record lies below it
             dry_run=isinstance(self.runner, DryRunner),
         )
 

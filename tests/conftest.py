@@ -21,6 +21,10 @@ SHARED = Path(os.environ.get("PERSONA_TEST_SHARED", Path(__file__).parent.parent
 # As it was before any test: libraries under test set variables that would reach every process started later.
 _ENVIRONMENT = dict(os.environ)
 
+# pyiqa reads this once, when the first test imports it: it must be the folder that all of them share.
+WEIGHTS_CACHE = Path(os.environ.get("PERSONA_TEST_CACHE") or Path.home() / ".cache" / "personaforge-tests")
+os.environ["TORCH_HOME"] = str(WEIGHTS_CACHE)
+
 
 @pytest.fixture(scope="session")
 def clean_environment() -> dict[str, str]:

@@ -1,11 +1,12 @@
 """Real networks for the tests of detect and score, fetched once into a cache of the tests' own."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import WEIGHTS_CACHE
 
 
 def _run(script: Path, folder: Path) -> str:
@@ -16,14 +17,13 @@ def _run(script: Path, folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def weights_cache() -> Path:
-    return Path(os.environ.get("PERSONA_TEST_CACHE") or Path.home() / ".cache" / "personaforge-tests")
+    return WEIGHTS_CACHE
 
 
 @pytest.fixture(scope="session")
 def metric_weights(shared_tools, weights_cache):
-    """A TORCH_HOME with real weights; pyiqa asks for it when it is imported, which tasks.iqa does late."""
+    """The TORCH_HOME of the tests, with real weights in it."""
     _run(shared_tools / "seed_weights.py", weights_cache)
-    os.environ["TORCH_HOME"] = str(weights_cache)
     return weights_cache
 
 

@@ -5,11 +5,13 @@ To use another detector, give it the same four public names: DetectConfig, check
 
 import contextlib
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 from pydantic import Field
 
 from model.network.weights import Compute, WeightsUnavailableError, answers, cache_folder, resolve_device, use_threads
@@ -165,8 +167,7 @@ def weights_target(weights: str) -> Path:
 
 def _downloaded(weights: str) -> Path:
     """Published weights, fetched into the cache folder by ultralytics' own downloader."""
-    _prepare_ultralytics()
-    with extra("detect"):
+    with _importing_ultralytics():
         from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
     if weights not in GITHUB_ASSETS_NAMES:
@@ -187,8 +188,9 @@ def _downloaded(weights: str) -> Path:
     return target
 
 
-def _prepare_ultralytics() -> None:
-    """Set what ultralytics reads from the environment when it is imported."""
+@contextlib.contextmanager
+def _importing_ultralytics() -> Iterator[None]:
+    """Sets what ultralytics reads from the environment when it is imported, and undoes what it does to Pillow."""
     # Unpickle a .pt by torch's weights_only and a list of known classes, so that no file can run code.
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "1"
     # Never run pip from inside of a worker.
@@ -199,15 +201,20 @@ def _prepare_ultralytics() -> None:
     os.environ["YOLO_OFFLINE"] = "true"
     # A settings file of our own: the user's may switch on loggers or name another folder for weights.
     os.environ["YOLO_CONFIG_DIR"] = str(cache_folder())
+    # It puts its own in place of Pillow's, which asks for a package of its own wherever a file is no picture.
+    pillows_open = Image.open
+    try:
+        with extra("detect"):
+            yield
+    finally:
+        Image.open = pillows_open
 
 
 @lru_cache(maxsize=1)
 def _load(path: Path, device: str, image_size_px: int, num_threads: int | None) -> Any:  # noqa: ANN401
-    _prepare_ultralytics()
-    import torch
-
-    with extra("detect"):
+    with _importing_ultralytics():
         from ultralytics import YOLO
+    import torch
 
     num_threads = num_threads or torch.get_num_threads()
     empty = np.zeros((32, 32, 3), np.uint8)

@@ -74,7 +74,7 @@ def test_registering_twice_is_registering_once_and_datasets_live_side_by_side(pr
     deploy(prefect_server)
     once = registered(prefect_server)
     ours = {f"{flow}/persona" for flow in ("curate", "train", "evaluate", "retrain", "review")}
-    assert once["deployments"].keys() == ours | {"close-children/server"}
+    assert ours | {"close-children/server"} <= once["deployments"].keys()  # a schedule is tried on this server too
     assert once["deployments"]["retrain/persona"][3][0]["cron"] == "0 3 * * *"
     assert once["gpu"] == [1]
     assert "retrain on a new snapshot of persona" in once["automations"]

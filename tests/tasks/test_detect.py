@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 from collections import defaultdict
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image, UnidentifiedImageError
 
 from model.network.weights import WeightsUnavailableError
 from storage.report import Tally
@@ -61,6 +63,13 @@ def large_people(shared_data):
         if a["category_id"] == person and not a["iscrowd"] and max(width, height) >= 200:
             people[name_of[a["image_id"]]].append((x, y, x + width, y + height))
     return people
+
+
+def test_pillow_stays_as_it_is(config):
+    """ultralytics puts an `Image.open` of its own in place, which wants another package where a file is no picture."""
+    open_detector(config)
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(b"no picture"))
 
 
 def test_finds_the_large_people_of_real_photos(shared_data, tmp_path, config):

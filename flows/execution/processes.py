@@ -90,8 +90,11 @@ def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int],
                 seen = told
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
-            for worker in set(multiprocessing.active_children()) - others:
+            workers = set(multiprocessing.active_children()) - others
+            for worker in workers:
                 worker.kill()  # what it was making has no name yet
+            for worker in workers:
+                worker.join()
             if isinstance(error, BrokenProcessPool):
                 raise WorkerKilledError(
                     "a worker process was killed, by hand or for want of memory; run the same command again to go on"

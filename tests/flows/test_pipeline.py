@@ -1,6 +1,8 @@
 """The stages together: bad input costs its own row, the books add up, and only what changed is done again."""
 
+import contextlib
 import json
+import multiprocessing
 import re
 import shutil
 from pathlib import Path
@@ -190,6 +192,19 @@ def _die():
 def test_a_killed_worker_is_told_in_one_sentence():
     with pytest.raises(WorkerKilledError, match="run the same command again"):
         run_jobs([Job(_die, ())], 1, lambda num: None)
+
+
+def _wait(seconds):
+    import time
+
+    time.sleep(seconds)
+
+
+@pytest.mark.parametrize("jobs", [[Job(_wait, (0,))] * 3, [Job(_die, ()), Job(_wait, (600,))]], ids=["done", "killed"])
+def test_no_worker_outlives_the_stage_that_it_worked_for(jobs):
+    with contextlib.suppress(WorkerKilledError):
+        run_jobs(jobs, 2, lambda num: None)
+    assert multiprocessing.active_children() == []
 
 
 def test_a_root_takes_one_run_at_a_time_and_forgets_what_a_killed_one_left(tmp_path):

@@ -74,23 +74,26 @@ def run_jobs(jobs: Sequence[Job], num_workers: int, on_progress: Callable[[int],
     with ProcessPoolExecutor(min(num_workers, len(jobs)), context, _start_worker, (ticks, turn, gpus)) as pool:
         with _signals_held():
             running: dict[Future[Any], int] = {pool.submit(_call, job): i for i, job in enumerate(jobs)}
+        workers = set(multiprocessing.active_children()) - others
         seen = 0
         try:
             while running:
                 done, _ = wait(running, POLL_S, FIRST_COMPLETED)
+                if not done and not all(worker.is_alive() for worker in workers):
+                    # The pool overlooks the death of the worker that it started last until another one has finished.
+                    raise BrokenProcessPool
                 finished = 0
                 for future in done:
                     i = running.pop(future)
                     results[i], seconds = future.result()
                     jobs[i].done_in(seconds)
                     finished += 0 if jobs[i].reports_progress else jobs[i].num_items
-                told = ticks.value
+                told = ticks.get_obj().value  # without its lock, which a killed worker may have held
                 if finished or told > seen:
                     on_progress(finished + told - seen)
                 seen = told
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
-            workers = set(multiprocessing.active_children()) - others
             for worker in workers:
                 worker.kill()  # what it was making has no name yet
             for worker in workers:

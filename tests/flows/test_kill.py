@@ -1,5 +1,6 @@
 """Killed at any moment, main process or worker, and run again: the same bytes as a run that nobody disturbed."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -116,17 +117,24 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(config_file, tmp_p
     moments = sorted(dice.sample(range(len(expected) - 1), NUM_KILLS))
     root = tmp_path / "killed"
     root.mkdir()
+    num_killed = 0
     for kill, moment in enumerate(moments):
         process = start(config_file, root)
-        while len(files_in(root)) < moment or len(children_of(process.pid)) < 2:  # a worker, and its resource tracker
-            assert process.poll() is None, process.stderr.read()
+        while process.poll() is None:
+            if (
+                len(files_in(root)) >= moment and len(children_of(process.pid)) >= 2
+            ):  # a worker, and its resource tracker
+                break
             time.sleep(0.002)
         time.sleep(dice.uniform(0, 0.05))
         children = children_of(process.pid)
-        os.kill(children[-1] if kill % 2 else process.pid, signal.SIGKILL)
-        assert process.wait() != 0
+        with contextlib.suppress(ProcessLookupError):  # the last files come at once: it may have ended meanwhile
+            os.kill(children[-1] if kill % 2 and children else process.pid, signal.SIGKILL)
+        num_killed += process.wait() != 0  # a worker that was done with everything is not missed
+        assert process.returncode in (0, 1, -signal.SIGKILL), process.stderr.read()
         wait_until(all_gone, children, otherwise="a worker outlived its main process")
 
+    assert num_killed >= NUM_KILLS // 2
     last = start(config_file, root)
     assert last.wait() == 0, last.stderr.read()
     assert content(root) == expected

@@ -15,7 +15,7 @@ KEPT_IN = "data/persona"
 
 def _keys(context: typer.Context, incomplete: str) -> list[str]:
     """The keys that `--set` takes, for a shell that completes them."""
-    from flows.cli.show_config import model_of
+    from flows.cli.config_kinds import model_of
     from storage.config_keys import keys_of
 
     kinds = {"train": "retrain", "retrain": "retrain", "val": "persona-val", "test": "persona-test"}

@@ -5,20 +5,13 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.arguments import Assignments, Config, group
+from flows.cli.config_kinds import KINDS
 
 commands = typer.Typer()
 config = group("Show the keys of a configuration, or what one comes to.")
 commands.add_typer(config, name="config", rich_help_panel="Start")
 
 Kind = Literal["curate", "persona-val", "persona-test", "retrain", "train"]
-KINDS: dict[str, tuple[str, str]] = {
-    # module and name of each; `train` is that of `python -m model.train`
-    "curate": ("flows.config", "CurateConfig"),
-    "persona-val": ("flows.judging", "PersonaValConfig"),
-    "persona-test": ("flows.persona_test_set", "PersonaTestConfig"),
-    "retrain": ("flows.retraining", "RetrainConfig"),
-    "train": ("model.training.train_config", "TrainConfig"),
-}
 
 
 @config.command(epilog="Example: persona config schema | grep -A1 crop")

@@ -1,25 +1,16 @@
 """What `persona config` shows: every key with its sentence, and a configuration with its defaults filled in."""
 
-import importlib
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.cli.config import KINDS
+from flows.cli.config_kinds import model_of
 from storage.config_file import load_config
 from storage.config_keys import REQUIRED, keys_of, shown
-from storage.frozen import Frozen
 
 WIDTH = 100
-
-
-def model_of(kind: str) -> type[Frozen]:
-    """The model behind a kind of configuration."""
-    module, name = KINDS[kind]
-    model: type[Frozen] = getattr(importlib.import_module(module), name)
-    return model
 
 
 def show_schema(kind: str, as_json: bool) -> int:
